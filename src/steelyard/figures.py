@@ -71,7 +71,10 @@ class Figure:
     def to_json(self) -> dict[str, Any]:
         """The shape published in `score --json`."""
         shape: dict[str, Any] = {
-            "value": self.value, "low": self.low, "high": self.high, "provenance": str(self.provenance),
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "provenance": str(self.provenance),
         }
         if self.value is None:
             shape["unknown_because"] = self.unknown_because

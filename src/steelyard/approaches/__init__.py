@@ -1,0 +1,1 @@
+"""Approaches: prompt, workflow, retrieval, tuning. Prepared once, then asked per case."""

@@ -1,0 +1,1 @@
+"""Retrieval: the nearest labelled examples of a case."""

@@ -1,0 +1,116 @@
+"""The `approaches:` section of study.yaml: which levers each approach pulls, and how far."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from steelyard.models.spec import NotNegative, Positive, Section
+
+
+class Lever(StrEnum):
+    """What can be pulled to make a model do a task better, in the order of the ladder."""
+
+    PROMPT = "prompt"
+    WORKFLOW = "workflow"
+    RETRIEVAL = "retrieval"
+    TUNING = "tuning"
+
+
+class PromptSpec(Section):
+    """Instructions, fixed examples, schema and sampling."""
+
+    system: str | None = None
+    """Jinja template of the system message; sees `task` and `labels`. Left out, one is written from the task."""
+    user: str | None = None
+    """Jinja template of the user message; sees the case's input fields. Left out, the fields one a line."""
+    examples: Annotated[int, Field(ge=0, le=200)] = 0
+    """Fixed examples from the train split, spread evenly over the labels."""
+    example_chars: Annotated[int, Field(ge=20)] = 400
+    """Longer inputs are cut to this when they are shown as examples."""
+    enforce_schema: bool = False
+    """Ask the endpoint to enforce the output schema; where it cannot, the schema is written into the prompt."""
+    temperature: NotNegative = 0.0
+    """Sampling temperature; 0 takes the likeliest token."""
+    seed: int = 0
+    """Seed of the choice of examples and of sampling."""
+
+
+class WorkflowSpec(Section):
+    """Validation of the answer and a bounded repair loop."""
+
+    repair: Annotated[int, Field(ge=0, le=5)] = 2
+    """How often an invalid, empty, refused or timed-out answer is asked again, with what was wrong about it."""
+
+
+class RetrievalSpec(Section):
+    """Nearest labelled train examples, chosen for each case."""
+
+    examples: Annotated[int, Field(ge=1, le=50)] = 8
+    """How many nearest examples to show; with `model: none` they vote."""
+
+
+class TuningSpec(Section):
+    """Weights learned from the train split."""
+
+    method: Literal["lora", "head"]
+    """`lora`: an adapter on the local generative model; `head`: a linear classifier on sentence embeddings."""
+    max_examples: Annotated[int, Field(ge=1)] = 1500
+    """Train on at most this many cases (a seeded, stratified sample)."""
+    rank: Annotated[int, Field(ge=1, le=256)] = 8
+    """LoRA rank."""
+    alpha: Positive = 16.0
+    """LoRA scale numerator: the adapter is added with weight alpha / rank."""
+    learning_rate: Positive = 2e-3
+    """Peak learning rate of the LoRA."""
+    epochs: Annotated[float, Field(gt=0, le=20)] = 1.0
+    """Passes over the training examples."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+    """Examples per optimiser step."""
+    layers: Annotated[int, Field(ge=1)] = 15
+    """Train adapters in the top so many layers; the lower ones stay frozen and cheap."""
+    max_tokens: Annotated[int, Field(ge=32)] = 256
+    """Longer training examples have their input cut to fit; the count is on the card."""
+    seed: int = 0
+    """Seed of sample, order and initial weights."""
+
+
+class ApproachSpec(Section):
+    """One runnable way to do the task. Its kind follows from the levers it pulls."""
+
+    model: str = "local"
+    """Name of the model (`local` or a name under `models.endpoints`), or `none` for no generative model."""
+    prompt: PromptSpec = PromptSpec()
+    """What is said to the model."""
+    workflow: WorkflowSpec | None = None
+    """Checks and repairs around the call."""
+    retrieval: RetrievalSpec | None = None
+    """What is looked up for each case."""
+    tuning: TuningSpec | None = None
+    """What is learned beforehand."""
+
+    @model_validator(mode="after")
+    def _levers_fit_the_model(self) -> ApproachSpec:
+        is_head = self.tuning is not None and self.tuning.method == "head"
+        if is_head and (self.retrieval or self.workflow):
+            raise ValueError("a tuned head answers by itself: leave out workflow and retrieval")
+        if self.model == "none" and not (self.retrieval or is_head):
+            raise ValueError("model: none needs retrieval or a tuned head to answer from")
+        if self.model == "none" and self.workflow:
+            raise ValueError("model: none has nothing to repair: leave out workflow")
+        if self.tuning is not None and self.tuning.method == "lora" and self.model != "local":
+            raise ValueError("a local LoRA needs model: local")
+        return self
+
+    @property
+    def levers(self) -> frozenset[Lever]:
+        """The levers this approach pulls beyond saying the task at all."""
+        pulled = {
+            Lever.WORKFLOW: self.workflow,
+            Lever.RETRIEVAL: self.retrieval,
+            Lever.TUNING: self.tuning,
+        }
+        found = frozenset(lever for lever, spec in pulled.items() if spec is not None)
+        return found or frozenset({Lever.PROMPT})

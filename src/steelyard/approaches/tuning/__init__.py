@@ -1,0 +1,1 @@
+"""Tuning: weights learned from the train split."""

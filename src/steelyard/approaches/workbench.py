@@ -1,0 +1,41 @@
+"""What preparing an approach may use: the task, the train and dev splits, and the tools of this machine. Never test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from steelyard.cases.case import Case
+from steelyard.models.embeddings import Embed
+from steelyard.task.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointFacts:
+    """What an approach has to know of an endpoint to prepare for it."""
+
+    model: str
+    """Identity of the model behind it."""
+    native_schema: bool
+    """Whether it enforces a JSON Schema itself."""
+    context_tokens: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workbench:
+    """Handed to every `prepare`; heavy tools come as functions, so that nothing loads what it does not need."""
+
+    task: Task
+    train: tuple[Case, ...]
+    dev: tuple[Case, ...]
+    folder: Path
+    """Where prepared things are kept, addressed by content (`.steelyard/prepared`)."""
+    endpoints: Mapping[str, EndpointFacts]
+    embedder: Callable[[], Embed]
+    base_gguf: Callable[[], Path]
+    """The local model's weights, fetched if they are not there."""
+    cpu_hour_usd: float
+    """Price of one busy core for an hour."""
+    say: Callable[[str], None]
+    """Shows one line of progress to the person (stderr); may be called often."""

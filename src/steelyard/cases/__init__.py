@@ -1,0 +1,1 @@
+"""Read, validate, de-duplicate and split the labelled cases of a study."""

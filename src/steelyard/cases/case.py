@@ -1,0 +1,67 @@
+"""Cases: the labelled real inputs everything is measured on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+SplitName = Literal["train", "dev", "test"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaseInput:
+    """What an approach may see of a case."""
+
+    id: str
+    fields: Mapping[str, Any]
+    """Input fields by name, as they came."""
+    time: str | None = None
+    """ISO time of the case in UTC, where known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One real production input with its expected output and what else is known of it."""
+
+    id: str
+    input: Mapping[str, Any]
+    expected: Mapping[str, Any] | None = None
+    time: str | None = None
+    """ISO time in UTC; sorts as text."""
+    segment: str | None = None
+    cluster: str | None = None
+    """Cases that belong together (one customer, one thread, near-duplicates); never split apart."""
+    sources: tuple[str, ...] = ()
+    """Ids of the documents that hold the answer, where known."""
+    declared_split: SplitName | None = None
+    """The split the file itself asks for."""
+    where: str = ""
+    """`file:line` it was read from."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Everything else the file said."""
+
+    def visible(self) -> CaseInput:
+        """The case without its expected output."""
+        return CaseInput(id=self.id, fields=self.input, time=self.time)
+
+    def digest(self) -> str:
+        """Content address of input and expected output, 32 hexadecimal characters."""
+        body = orjson.dumps([self.input, self.expected], option=orjson.OPT_SORT_KEYS)
+        return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Splits:
+    """Cases by use: learn from train, choose on dev, measure on test."""
+
+    train: tuple[Case, ...]
+    dev: tuple[Case, ...]
+    test: tuple[Case, ...]
+
+    def named(self, name: SplitName) -> tuple[Case, ...]:
+        """The cases of one split."""
+        return {"train": self.train, "dev": self.dev, "test": self.test}[name]

@@ -1,0 +1,1 @@
+"""Economics: the ledger of one successful task."""

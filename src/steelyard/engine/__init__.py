@@ -1,0 +1,1 @@
+"""The engine: schedules cases, makes and journals every model call, keeps the budget."""

@@ -1,0 +1,1 @@
+"""Measurement: six metrics, intervals, paired comparisons."""

@@ -1,0 +1,1 @@
+"""Models: what is asked of them, endpoints, prices, local weights and embeddings."""

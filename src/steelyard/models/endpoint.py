@@ -1,0 +1,142 @@
+"""The seam to a model: one try of one call, and how it can go wrong.
+
+The engine owns everything around a try (limits, budget, retries, cache, journal); an `Endpoint` only sends once and
+says what happened. Built in: `models.http` for anything that speaks the OpenAI chat format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from steelyard.figures import Provenance
+from steelyard.models.calls import AttemptStatus, ChatRequest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Response:
+    """What one successful try brought back."""
+
+    status: AttemptStatus
+    """`ANSWERED`, `TRUNCATED`, `EMPTY`, `REFUSED` or `TOO_LONG`."""
+    text: str = ""
+    error: str | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class EndpointFault(Exception):  # noqa: N818 - a fault is data for the engine, not an error shown to a person
+    """One try failed. `retry` says whether another try makes sense; `fatal` whether no call can ever work."""
+
+    def __init__(
+        self,
+        kind: Literal["rate_limited", "server_error", "dropped", "timed_out", "unreadable", "rejected", "unusable"],
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.retry_after_s = retry_after_s
+        self.hint = hint
+
+    @property
+    def retry(self) -> bool:
+        """429, 5xx, a dropped connection, a timeout and an unreadable body may pass on another try."""
+        return self.kind in ("rate_limited", "server_error", "dropped", "timed_out", "unreadable")
+
+    @property
+    def fatal(self) -> bool:
+        """Wrong key, unknown model, nobody listening: no call can work until the person mends it."""
+        return self.kind == "unusable"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Price:
+    """What a model's tokens, or a machine's seconds, cost."""
+
+    input_per_million_usd: float | None = None
+    cached_input_per_million_usd: float | None = None
+    """`None`: cached tokens cost as much as others."""
+    output_per_million_usd: float | None = None
+    cpu_hour_usd: float | None = None
+    """For local models: the price of one hour of one CPU core kept busy."""
+    provenance: Provenance
+
+    def of_call(
+        self, *, prompt_tokens: int | None, cached_tokens: int | None, completion_tokens: int | None, seconds: float
+    ) -> float | None:
+        """Price of one call in USD, or `None` when a needed token count or price is unknown.
+
+        Args:
+            prompt_tokens: All prompt tokens, cached ones included.
+            cached_tokens: How many of them were served from the provider's cache; `None` counts as none.
+            completion_tokens: Generated tokens.
+            seconds: Busy seconds, used only where the machine's time is priced.
+        """
+        if self.cpu_hour_usd is not None:
+            return seconds / 3600 * self.cpu_hour_usd
+        if self.input_per_million_usd is None or self.output_per_million_usd is None:
+            return None
+        if prompt_tokens is None or completion_tokens is None:
+            return None
+        cached = min(cached_tokens or 0, prompt_tokens)
+        cached_rate = self.cached_input_per_million_usd
+        if cached_rate is None:
+            cached_rate = self.input_per_million_usd
+        return (
+            (prompt_tokens - cached) * self.input_per_million_usd
+            + cached * cached_rate
+            + completion_tokens * self.output_per_million_usd
+        ) / 1e6
+
+    def upper_bound(self, request: ChatRequest, *, timeout_s: float, tries: int) -> float | None:
+        """No try of this request, nor all of them together, can cost more than this; `None` when unknown.
+
+        A token is at least one byte, so the bytes of the request bound its prompt tokens; 16 a message allow for the
+        chat template.
+        """
+        n_bytes = sum(len(m.content.encode()) + 16 for m in request.messages)
+        bound = self.of_call(
+            prompt_tokens=n_bytes, cached_tokens=0, completion_tokens=request.max_tokens, seconds=timeout_s
+        )
+        return None if bound is None else bound * tries
+
+
+class Endpoint(Protocol):
+    """One model behind one address."""
+
+    @property
+    def name(self) -> str:
+        """Name in the study."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Identity of the model: what makes two answers interchangeable."""
+        ...
+
+    @property
+    def price(self) -> Price:
+        """What calls cost."""
+        ...
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Longest prompt plus answer in tokens; `None` when unknown."""
+        ...
+
+    async def send(self, request: ChatRequest, *, timeout_s: float) -> Response:
+        """Send once.
+
+        Raises:
+            EndpointFault: The try failed; see its `kind`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give up connections."""
+        ...

@@ -1,0 +1,1 @@
+"""Reports: terminal, HTML, JSON and Markdown, rebuilt from the journal alone."""
