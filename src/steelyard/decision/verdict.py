@@ -1,0 +1,141 @@
+"""Result types of the decision room: gates, mistakes, standings, the verdict.
+
+Only shapes live here; `steelyard.decision.deciding` puts a verdict together and `steelyard.decision.wording` builds
+its sentences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from steelyard.economics.ledger import Economics, Hinge
+from steelyard.figures import Figure
+
+VERDICT_SCHEMA = "steelyard.verdict/1"
+
+GateAnswer = Literal["yes", "no", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """A named question about the evidence."""
+
+    name: str
+    """Stable id: `base_fits`, `workflow_pays`, `knowledge_failures`, `failures_recur`, `tuning_ready`."""
+    question: str
+    answer: GateAnswer
+    evidence: str
+    """What the answer rests on, with its numbers."""
+    cheapest_evidence: str | None = None
+    """What would settle it most cheaply; always set when the answer is `unknown`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One gate of `decide --json`."""
+        return {
+            "name": self.name,
+            "question": self.question,
+            "answer": self.answer,
+            "evidence": self.evidence,
+            "cheapest_evidence": self.cheapest_evidence,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mistake:
+    """One of the five classic mistakes, found in this study."""
+
+    name: str
+    """Stable id: `unstable_task`, `tuning_for_knowledge`, `giant_prompt`, `no_exit_path`, `no_evaluation`."""
+    title: str
+    evidence: str
+    """What triggered it, with its numbers."""
+    remedy: str
+
+    def to_json(self) -> dict[str, Any]:
+        """One mistake of `decide --json`."""
+        return {"name": self.name, "title": self.title, "evidence": self.evidence, "remedy": self.remedy}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """Where one approach stands in the choice."""
+
+    name: str
+    rung: str
+    cost_per_success_usd: Figure
+    p_meets_goal: float | None
+    """Probability that it satisfies all constraints; `None` when that cannot be computed."""
+    p_best: float | None
+    """Probability that it is the cheapest per successful task among those satisfying the constraints."""
+    expected_monthly_loss_usd: float | None
+    """What choosing it costs per month beyond the best one, on average over what the data leave open."""
+    beats_baseline: Literal["yes", "no", "undecided", "is_baseline", "no_baseline"]
+    excluded_because: str | None = None
+    """Why it is out of the running, if it is."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One standing of `decide --json`."""
+        return {
+            "name": self.name,
+            "rung": self.rung,
+            "cost_per_success_usd": self.cost_per_success_usd.to_json(),
+            "p_meets_goal": self.p_meets_goal,
+            "p_best": self.p_best,
+            "expected_monthly_loss_usd": self.expected_monthly_loss_usd,
+            "beats_baseline": self.beats_baseline,
+            "excluded_because": self.excluded_because,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """The recommended next step, with reasons, what would change it, and what is still unknown."""
+
+    choice: str | None
+    """The approach to take; `None` when the evidence does not carry a choice."""
+    sentence: str
+    """The verdict in one sentence."""
+    reasons: tuple[str, ...]
+    runner_up: str | None
+    p_best: float | None
+    """Probability that `choice` (or, without one, the leader) is the best."""
+    expected_monthly_loss_usd: float | None
+    """Expected monthly cost of this choice (or the leader) turning out not to be the best."""
+    hinges_on: tuple[Hinge, ...]
+    """Assumed inputs that would change the cheapest approach, nearest first."""
+    cases_to_settle: int | None
+    """How many more cases should make it clear; 0 when it is, `None` when no realistic number would."""
+    what_would_change_it: tuple[str, ...]
+    unknowns: tuple[str, ...]
+    gates: tuple[Gate, ...]
+    mistakes: tuple[Mistake, ...]
+    stale_prices: tuple[str, ...]
+    """Prices older than the study allows, with the page to check."""
+    standings: tuple[Standing, ...]
+    """All approaches, best first; excluded ones last."""
+    economics: Economics
+    as_of: str
+    """ISO date of the verdict."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What `decide --json` prints."""
+        return {
+            "schema": VERDICT_SCHEMA,
+            "as_of": self.as_of,
+            "choice": self.choice,
+            "sentence": self.sentence,
+            "reasons": list(self.reasons),
+            "runner_up": self.runner_up,
+            "p_best": self.p_best,
+            "expected_monthly_loss_usd": self.expected_monthly_loss_usd,
+            "hinges_on": [hinge.to_json() for hinge in self.hinges_on],
+            "cases_to_settle": self.cases_to_settle,
+            "what_would_change_it": list(self.what_would_change_it),
+            "unknowns": list(self.unknowns),
+            "gates": [gate.to_json() for gate in self.gates],
+            "mistakes": [mistake.to_json() for mistake in self.mistakes],
+            "stale_prices": list(self.stale_prices),
+            "standings": [standing.to_json() for standing in self.standings],
+            "economics": self.economics.to_json(),
+        }

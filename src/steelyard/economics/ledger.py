@@ -1,0 +1,185 @@
+"""Result types of the economics room: ledgers, break-even volumes, and what the ranking hinges on.
+
+Only shapes live here; `steelyard.economics.accounting` fills in the ledgers, `break_even` and `sensitivity` the rest.
+Money is US dollars, unrounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from steelyard.figures import MEASURED, Figure, Provenance
+
+TermName = Literal["variable", "review", "failure", "upkeep", "setup"]
+TERMS: tuple[TermName, ...] = ("variable", "review", "failure", "upkeep", "setup")
+"""The five terms of a ledger, in the order of the formula."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApproachFacts:
+    """What the ledger and the gates have to know about an approach besides its outcomes."""
+
+    name: str
+    levers: tuple[str, ...]
+    """Levers pulled, in ladder order."""
+    calls_model: bool = True
+    """Whether it asks a generative model at all; such approaches have a prompt to write and keep."""
+    n_labels: int = 0
+    """Labelled cases it needs: examples shown, or the train cases it learns or retrieves from."""
+    setup_seconds: float = 0.0
+    """Machine seconds of its preparation."""
+    setup_cost_usd: float | None = 0.0
+    """Machine cost of its preparation in USD; `None` when no price is known."""
+    price: Provenance = MEASURED
+    """Where the price of its calls came from; `quoted` ones can go stale."""
+    endpoint: str | None = None
+    """Name of the endpoint it calls."""
+    is_local: bool = True
+    """Whether it runs on hardware of one's own, without a provider."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerLine:
+    """One named amount of a term."""
+
+    term: TermName
+    label: str
+    """What is paid for, readable by a finance lead."""
+    usd_per_month: Figure
+    working: str
+    """How the amount was worked out, with the numbers put in."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of `decide --json`'s ledgers."""
+        return {
+            "term": self.term,
+            "label": self.label,
+            "usd_per_month": self.usd_per_month.to_json(),
+            "working": self.working,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ledger:
+    """The full monthly cost of one approach, and of one task and one successful task with it."""
+
+    approach: str
+    volume_per_month: float
+    horizon_months: float
+    lines: tuple[LedgerLine, ...]
+    """Every named amount, in the order of `TERMS`."""
+    terms: Mapping[TermName, Figure]
+    """USD per month by term."""
+    total_usd_per_month: Figure
+    cost_per_task_usd: Figure
+    cost_per_success_usd: Figure
+    """Interval: bootstrap over success and variable cost; assumed inputs are held at their values."""
+    setup_usd: Figure
+    """One-off cost before it is spread over the horizon."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One ledger of `decide --json`."""
+        return {
+            "approach": self.approach,
+            "volume_per_month": self.volume_per_month,
+            "horizon_months": self.horizon_months,
+            "lines": [line.to_json() for line in self.lines],
+            "terms": {name: figure.to_json() for name, figure in self.terms.items()},
+            "total_usd_per_month": self.total_usd_per_month.to_json(),
+            "cost_per_task_usd": self.cost_per_task_usd.to_json(),
+            "cost_per_success_usd": self.cost_per_success_usd.to_json(),
+            "setup_usd": self.setup_usd.to_json(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BreakEven:
+    """From which monthly volume on `a` costs less per successful task than `b`."""
+
+    a: str
+    b: str
+    kind: Literal["from", "up_to", "always", "never", "unknown"]
+    """`from`: `a` is cheaper above the volume; `up_to`: below it; or at every, no, or nobody knows which volume."""
+    volume: float | None
+    """Tasks per month at the point estimates; `None` unless `kind` is `from` or `up_to`."""
+    low: float | None
+    """Lower end over the bootstrap and the stated ranges; 0 when some of them say 'always'."""
+    high: float | None
+    """Upper end; `None` with a `volume` when some of them say 'never'."""
+    as_of: str
+    """ISO date of the assessment; prices move."""
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """One break-even of `decide --json`."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "kind": self.kind,
+            "volume": self.volume,
+            "low": self.low,
+            "high": self.high,
+            "as_of": self.as_of,
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hinge:
+    """An assumed input, and where changing it alone would change the cheapest approach."""
+
+    name: str
+    """Field of study.yaml: `money.volume_per_month`."""
+    label: str
+    value: float
+    """What it is now."""
+    flips_at: float | None
+    """The nearest value, within a quarter and four times of the present one, at which the winner changes."""
+    winner: str
+    """The cheapest approach now."""
+    winner_then: str | None
+    """The cheapest approach beyond `flips_at`."""
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """One hinge of `decide --json`."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "value": self.value,
+            "flips_at": self.flips_at,
+            "winner": self.winner,
+            "winner_then": self.winner_then,
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Economics:
+    """Everything the economics room says about one set of approaches."""
+
+    ledgers: tuple[Ledger, ...]
+    break_evens: tuple[BreakEven, ...]
+    hinges: tuple[Hinge, ...]
+    """One per assumed input that was varied, also those that change nothing (`flips_at` is `None`)."""
+
+    def ledger_of(self, approach: str) -> Ledger:
+        """The ledger of one approach.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        for ledger in self.ledgers:
+            if ledger.approach == approach:
+                return ledger
+        raise KeyError(approach)
+
+    def to_json(self) -> dict[str, Any]:
+        """The economics part of `decide --json`."""
+        return {
+            "ledgers": [ledger.to_json() for ledger in self.ledgers],
+            "break_evens": [break_even.to_json() for break_even in self.break_evens],
+            "hinges": [hinge.to_json() for hinge in self.hinges],
+        }
