@@ -26,7 +26,7 @@ class Response:
     completion_tokens: int | None = None
 
 
-class EndpointFault(Exception):  # noqa: N818 - a fault is data for the engine, not an error shown to a person
+class EndpointFault(Exception):
     """One try failed. `retry` says whether another try makes sense; `fatal` whether no call can ever work."""
 
     def __init__(

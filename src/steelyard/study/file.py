@@ -1,0 +1,93 @@
+"""The user's file: study.yaml as a whole, composed of the sections each room owns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+from steelyard.decision.spec import GoalSpec
+from steelyard.economics.spec import MoneySpec
+
+from steelyard.approaches.spec import ApproachSpec, PromptSpec, RetrievalSpec, TuningSpec, WorkflowSpec
+from steelyard.cases.spec import CasesSpec
+from steelyard.models.spec import ModelsSpec, NotNegative, Section
+from steelyard.task.spec import TaskSpec
+
+
+class RunSpec(Section):
+    """How a run behaves."""
+
+    repeats: Annotated[int, Field(ge=1, le=20)] = 1
+    """How often each case is asked; repeats are averaged within a case."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Score at most this many test cases (a seeded sample); left out, all of them."""
+    budget_usd: NotNegative | None = None
+    """Ceiling on money for this study over all runs."""
+    budget_calls: Annotated[int, Field(ge=0)] | None = None
+    """Ceiling on model calls for this study over all runs."""
+    in_flight: Annotated[int, Field(ge=1, le=1000)] = 64
+    """Cases worked on at the same time; endpoints have limits of their own besides."""
+
+
+class StudyFile(Section):
+    """One task, its cases and the approaches compared."""
+
+    study: Annotated[str, Field(min_length=1, max_length=80)]
+    """Name of the study, as it is shown in reports."""
+    cases: CasesSpec
+    """Where the labelled cases are."""
+    task: TaskSpec
+    """What is asked, and what counts as a success."""
+    models: ModelsSpec = ModelsSpec()
+    """Which models there are besides the embedded one, where they answer and what they cost."""
+    approaches: Annotated[dict[str, ApproachSpec], Field(min_length=1)]
+    """The ways to do the task that are compared; left out, the standard ladder."""
+    money: MoneySpec = MoneySpec()
+    """Volume, wages and hours; what is left out is assumed and marked so."""
+    goal: GoalSpec = GoalSpec()
+    """What an approach must reach to be considered at all."""
+    run: RunSpec = RunSpec()
+    """How a run behaves."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _standard_ladder(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
+        if isinstance(value, dict) and "approaches" not in value:
+            task = value.get("task")
+            is_classification = isinstance(task, dict) and bool(task.get("labels"))
+            return {**value, "approaches": standard_ladder(classification=is_classification)}
+        if isinstance(value, dict) and isinstance(value.get("approaches"), dict):
+            filled = {name: ({} if spec is None else spec) for name, spec in value["approaches"].items()}
+            return {**value, "approaches": filled}
+        return value
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> StudyFile:
+        known = {"local", "none", *self.models.endpoints}
+        for name, approach in self.approaches.items():
+            if approach.model not in known:
+                raise ValueError(
+                    f"approach {name!r} uses the model {approach.model!r}, which is not one of: "
+                    + ", ".join(sorted(known))
+                )
+        return self
+
+
+def standard_ladder(*, classification: bool) -> dict[str, ApproachSpec]:
+    """The approaches compared when the user names none: every rung that fits the task.
+
+    Args:
+        classification: Whether the task has labels; a tuned head can only choose among labels.
+    """
+    ladder = {
+        "zero-shot": ApproachSpec(),
+        "few-shot": ApproachSpec(prompt=PromptSpec(examples=12)),
+        "workflow": ApproachSpec(prompt=PromptSpec(enforce_schema=True), workflow=WorkflowSpec()),
+        "retrieval": ApproachSpec(prompt=PromptSpec(enforce_schema=True), retrieval=RetrievalSpec()),
+        "tuned-lora": ApproachSpec(tuning=TuningSpec(method="lora")),
+        "tuned-head": ApproachSpec(model="none", tuning=TuningSpec(method="head")),
+        "nearest": ApproachSpec(model="none", retrieval=RetrievalSpec(examples=1)),
+    }
+    if not classification:
+        del ladder["tuned-head"]
+    return ladder
