@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
-from steelyard.decision.spec import GoalSpec
-from steelyard.economics.spec import MoneySpec
 
 from steelyard.approaches.spec import ApproachSpec, PromptSpec, RetrievalSpec, TuningSpec, WorkflowSpec
 from steelyard.cases.spec import CasesSpec
+from steelyard.decision.spec import GoalSpec
+from steelyard.economics.spec import MoneySpec
 from steelyard.models.spec import ModelsSpec, NotNegative, Section
 from steelyard.task.spec import TaskSpec
 

@@ -1,0 +1,38 @@
+"""Studies that ship with the package: data and study.yaml only, written for it."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from steelyard.errors import InputError, Problem
+
+
+def available() -> list[str]:
+    """Names of the studies that ship."""
+    return sorted(item.name for item in files(__name__).iterdir() if item.joinpath("study.yaml").is_file())
+
+
+def copy_study(name: str, folder: Path) -> None:
+    """Copy the user's files of a shipped study (study.yaml, cases, README) into a folder.
+
+    Files that are already there are left as they are, so that a second demo goes on where the first stopped.
+
+    Raises:
+        InputError: There is no study of that name.
+    """
+    if name not in available():
+        nearest = difflib.get_close_matches(name, available(), n=1)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        raise InputError(
+            Problem(
+                what=f"no study called {name!r} ships with Steelyard", hint=f"{hint}there is: {', '.join(available())}"
+            )
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in files(__name__).joinpath(name).iterdir():
+        target = folder / item.name
+        if item.is_file() and not target.exists():
+            with as_file(item) as source:
+                target.write_bytes(source.read_bytes())
