@@ -1,0 +1,193 @@
+"""The score table, described once for terminal, HTML and Markdown; and the sentences they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from steelyard.decision.verdict import Standing, Verdict
+from steelyard.figures import Figure, Provenance, weakest
+from steelyard.measure.scorecard import Comparison, Scorecard
+from steelyard.report.content import Goals, ReportContent
+from steelyard.report.format import Unit, count, percent, seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One metric of the score table."""
+
+    title: str
+    note: str
+    """What it means, in a few words."""
+    unit: Unit
+    figure_of: Callable[[Scorecard], Figure]
+    better: Literal["higher", "lower"]
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column(
+        title="Success",
+        note="share of cases done right",
+        unit="percent",
+        figure_of=lambda card: card.success,
+        better="higher",
+    ),
+    Column(
+        title="Schema pass",
+        note="first answer valid as it came",
+        unit="percent",
+        figure_of=lambda card: card.schema_pass,
+        better="higher",
+    ),
+    Column(
+        title="Retry",
+        note="cases that needed an extra call",
+        unit="percent",
+        figure_of=lambda card: card.retry,
+        better="lower",
+    ),
+    Column(
+        title="Review",
+        note="a person's time per reviewed task",
+        unit="seconds",
+        figure_of=lambda card: card.review_s,
+        better="lower",
+    ),
+    Column(
+        title="Latency p50",
+        note="half of the tasks take less",
+        unit="seconds",
+        figure_of=lambda card: card.latency_p50_s,
+        better="lower",
+    ),
+    Column(
+        title="Latency p95",
+        note="one task in twenty takes more",
+        unit="seconds",
+        figure_of=lambda card: card.latency_p95_s,
+        better="lower",
+    ),
+    Column(
+        title="Prompt tokens",
+        note="per task",
+        unit="count",
+        figure_of=lambda card: card.prompt_tokens_per_task,
+        better="lower",
+    ),
+    Column(
+        title="Cost per task",
+        note="calls and own compute only",
+        unit="usd",
+        figure_of=lambda card: card.cost_per_task_usd,
+        better="lower",
+    ),
+    Column(
+        title="Cost per successful task",
+        note="full ledger",
+        unit="usd",
+        figure_of=lambda card: card.cost_per_success_usd,
+        better="lower",
+    ),
+)
+
+
+def best_in(column: Column, scorecards: Sequence[Scorecard]) -> frozenset[str]:
+    """Names of the approaches with the best point estimate; none where all are equal or fewer than two are known."""
+    known = {card.name: value for card in scorecards if (value := column.figure_of(card).value) is not None}
+    if len(known) < 2 or len(set(known.values())) == 1:
+        return frozenset()
+    best = max(known.values()) if column.better == "higher" else min(known.values())
+    return frozenset(name for name, value in known.items() if value == best)
+
+
+def unknown_notes(scorecards: Sequence[Scorecard]) -> list[str]:
+    """Why figures of the score table are unknown, one sentence for each reason."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for column in COLUMNS:
+        for card in scorecards:
+            because = column.figure_of(card).unknown_because
+            if because and column.figure_of(card).value is None:
+                found.setdefault(because, {}).setdefault(column.title, []).append(card.name)
+    notes = []
+    for because, columns in found.items():
+        figures = "; ".join(f"{title} of {', '.join(names)}" for title, names in columns.items())
+        notes.append(f"{figures}: unknown, {because}")
+    return notes
+
+
+def evidence_sentence(comparison: Comparison) -> str:
+    """What a comparison allows one to say, and what it would take to say more."""
+    if comparison.evidence == "equivalent":
+        return f"{comparison.a} and {comparison.b} are within the margin of each other"
+    if comparison.evidence in ("a", "b"):
+        better, worse = comparison.a, comparison.b
+        if comparison.evidence == "b":
+            better, worse = worse, better
+        return f"{better} succeeds more often than {worse}"
+    more = comparison.cases_to_settle
+    if more is None:
+        return "not enough evidence, and no realistic number of cases would settle it"
+    if more == 0:
+        return "not enough evidence"
+    return f"not enough evidence; about {count(more)} more {'case' if more == 1 else 'cases'} should settle it"
+
+
+def settle_text(verdict: Verdict) -> str:
+    """How many more cases the choice wants."""
+    if verdict.cases_to_settle is None:
+        return "no realistic number of further cases would settle it"
+    if verdict.cases_to_settle == 0:
+        return "none: it is settled"
+    return f"about {count(verdict.cases_to_settle)}"
+
+
+def beats_baseline_text(standing: Standing) -> str:
+    """Whether an approach is worth more than the baseline."""
+    return {
+        "yes": "yes",
+        "no": "no",
+        "undecided": "not enough evidence",
+        "is_baseline": "is the baseline",
+        "no_baseline": "no baseline in this study",
+    }[standing.beats_baseline]
+
+
+def goals_text(goals: Goals) -> str:
+    """The user's constraints in one line."""
+    asked = []
+    if goals.min_success is not None:
+        asked.append(f"success at least {percent(goals.min_success)}")
+    if goals.min_schema_pass is not None:
+        asked.append(f"schema pass at least {percent(goals.min_schema_pass)}")
+    if goals.max_p95_latency_s is not None:
+        asked.append(f"p95 latency at most {seconds(goals.max_p95_latency_s)}")
+    return ", ".join(asked) if asked else "none set"
+
+
+def comparisons_with(choice: str | None, comparisons: Sequence[Comparison]) -> tuple[list[Comparison], list[Comparison]]:
+    """Comparisons that involve the choice, and the others."""
+    involved = [pair for pair in comparisons if choice in (pair.a, pair.b)]
+    return involved, [pair for pair in comparisons if pair not in involved]
+
+
+def choice_provenance(verdict: Verdict) -> Provenance:
+    """Where what is computed over all ledgers comes from: probabilities of being best, losses, break-evens."""
+    return weakest(standing.cost_per_success_usd.provenance for standing in verdict.standings)
+
+
+def provenance_sources(content: ReportContent) -> list[Provenance]:
+    """Every assumption and every quoted source behind the figures shown, once, assumptions first."""
+    found = {str(provenance): provenance for provenance in _provenances(content) if provenance.kind != "measured"}
+    return sorted(found.values(), key=lambda provenance: (provenance.kind, str(provenance)))
+
+
+def _provenances(content: ReportContent) -> Iterator[Provenance]:
+    for ledger in content.verdict.economics.ledgers:
+        for line in ledger.lines:
+            yield line.usd_per_month.provenance
+    for card in content.scorecards:
+        yield from (column.figure_of(card).provenance for column in COLUMNS if column.unit != "usd")
+        yield card.cost_per_task_usd.provenance
+    for row in content.setup:
+        yield row.cost_usd.provenance
