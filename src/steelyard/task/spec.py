@@ -23,8 +23,8 @@ class TaskSpec(Section):
     labels: list[str] | dict[str, str] | None = None
     """Allowed values of the one expected field, or value: definition. Definitions go into the prompt."""
     output_schema: str | dict[str, Any] | None = None
-    """JSON Schema of the output, inline or a file in the study folder; left out, it follows from `expected` and
-    `labels`."""
+    """JSON Schema of the output, inline or a file in the study folder. Left out, it follows from `expected` and
+    `labels`: one field holds text, several hold text, numbers, booleans or null."""
     scorer: ScorerName = "exact"
     """`exact`: every expected field equal; `normalised`: equal after case, spacing and punctuation are folded;
     `fields`: the share of expected fields that are right (normalised)."""
@@ -50,6 +50,8 @@ class TaskSpec(Section):
                 raise ValueError("labels belong to exactly one expected field")
             if len(set(self.labels)) != len(self.labels):
                 raise ValueError("labels must differ from each other")
+            if not all(label.strip() for label in self.labels):
+                raise ValueError("a label must not be empty")
             if len(self.labels) < 2:
                 raise ValueError("a classification needs at least two labels")
             if self.output_schema is not None:

@@ -1,0 +1,104 @@
+"""Which train cases may serve as examples, and a fixed choice among them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import chain, zip_longest
+from typing import Any
+
+import orjson
+
+from steelyard.cases.case import Case
+from steelyard.task.output import validate
+from steelyard.task.task import Task
+
+
+def input_text(fields: Mapping[str, Any], task: Task) -> str:
+    """The input fields a model sees as one text, one field after the other; for embeddings and lengths."""
+    values = (fields.get(name) for name in task.input_fields)
+    return "\n".join(value if isinstance(value, str) else _as_text(value) for value in values if value is not None)
+
+
+def expected_output(case: Case, task: Task) -> dict[str, Any]:
+    """The expected fields of a labelled case, in the task's order."""
+    expected = case.expected or {}
+    return {name: expected[name] for name in task.expected_fields if name in expected}
+
+
+def usable_examples(cases: Sequence[Case], task: Task) -> tuple[Case, ...]:
+    """The cases that can teach something: labelled, valid by the task's own schema, and not empty."""
+    return tuple(
+        case
+        for case in cases
+        if case.expected is not None
+        and all(name in case.expected for name in task.expected_fields)
+        and validate(expected_output(case, task), task) is None
+        and input_text(case.input, task).strip()
+    )
+
+
+def choose_fixed(cases: Sequence[Case], n: int, *, task: Task, seed: int) -> tuple[Case, ...]:
+    """Choose examples once and for all: evenly over the labels, of typical length, by seed.
+
+    In each group (label, or everything in a task without labels) the half whose length is nearest to the median is
+    drawn from, so that neither a pasted log nor a two-word case becomes the model of how inputs look. With fewer
+    examples than labels the most frequent labels come first.
+
+    Args:
+        cases: Usable cases, in any order; the order does not change the choice.
+        n: How many; all of them when there are fewer.
+        task: Says which field holds the label.
+        seed: Another seed, another choice.
+
+    Returns:
+        At most `n` cases, labels mixed.
+    """
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        label = str((case.expected or {}).get(task.expected_fields[0], "")) if task.labels else ""
+        groups.setdefault(label, []).append(case)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    drawn = [_drawn(group, task=task, seed=seed) for _, group in ordered]
+    rounds = chain.from_iterable(zip_longest(*drawn))
+    chosen = [case for case in rounds if case is not None][:n]
+    return tuple(sorted(chosen, key=lambda case: _lot(case, seed + 1)))
+
+
+def shortened(fields: Mapping[str, Any], max_chars: int) -> dict[str, Any]:
+    """The fields with long text cut between words, and the cut marked."""
+    return {name: _cut(value, max_chars) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _drawn(group: Sequence[Case], *, task: Task, seed: int) -> list[Case]:
+    """The whole group, typical half first, each half in the order of its lots."""
+    lengths = {case.id: math.log1p(len(input_text(case.input, task))) for case in group}
+    median = statistics.median(lengths.values())
+    by_typical = sorted(group, key=lambda case: (abs(lengths[case.id] - median), case.id))
+    half = (len(group) + 1) // 2
+    return [
+        *sorted(by_typical[:half], key=lambda case: _lot(case, seed)),
+        *sorted(by_typical[half:], key=lambda case: _lot(case, seed)),
+    ]
+
+
+def _lot(case: Case, seed: int) -> tuple[bytes, str]:
+    """A place in a random order that depends on nothing but seed and id."""
+    return hashlib.blake2b(f"{seed}:{case.id}".encode("utf-8", "replace"), digest_size=8).digest(), case.id
+
+
+def _cut(text: str, max_chars: int) -> str:
+    if len(text) <= max_chars:
+        return text
+    head = text[: max_chars - 2]
+    at_a_word = head.rsplit(None, 1)[0] if len(head.split(None, 1)) > 1 else head
+    return f"{at_a_word} …"
+
+
+def _as_text(value: object) -> str:
+    return orjson.dumps(value, default=str).decode()

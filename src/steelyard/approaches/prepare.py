@@ -1,0 +1,189 @@
+"""Make an approach ready: the one place where prompt, workflow, retrieval and tuning are put together.
+
+The levers do not know each other. Retrieval reaches the prompt as a function that chooses examples, tuning reaches it
+as the digest of an adapter, and tuning gets the deployed prompt as a function too, so that a model is trained on
+exactly what it will be asked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from steelyard.approaches.approach import Prepared, Setup
+from steelyard.approaches.examples import choose_fixed, usable_examples
+from steelyard.approaches.prompted import ChooseExamples, Prompted, Prompting, fingerprint
+from steelyard.approaches.spec import ApproachSpec, RetrievalSpec
+from steelyard.approaches.templates import compile_prompt
+from steelyard.approaches.workbench import EndpointFacts, Workbench
+from steelyard.cases.case import Case, CaseInput
+from steelyard.errors import InputError, Problem
+
+_SAMPLES = 20
+"""Train and dev cases a user template is tried on before anything is paid for."""
+_CHARS_PER_TOKEN = 4
+"""Of English text, roughly; used for a warning only."""
+
+
+def prepare(name: str, spec: ApproachSpec, bench: Workbench) -> Prepared:
+    """Make one approach ready to answer; what was prepared before with the same data and settings is reused.
+
+    Args:
+        name: Its name in the study.
+        spec: What it is made of.
+        bench: Task, train and dev cases, and the tools of this machine.
+
+    Returns:
+        The approach with what preparing it took.
+
+    Raises:
+        InputError: The model is unknown, a template is wrong, or no train case can serve as an example.
+    """
+    if spec.tuning is not None and spec.tuning.method == "head":
+        from steelyard.approaches.tuning.head import prepare_head
+
+        return prepare_head(name, spec.tuning, bench)
+    if spec.model == "none":
+        return _prepare_nearest(name, spec.retrieval or RetrievalSpec(), bench)
+    return _prepare_prompted(name, spec, bench)
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _prepare_nearest(name: str, spec: RetrievalSpec, bench: Workbench) -> Prepared:
+    from steelyard.approaches.retrieval.index import build_index
+    from steelyard.approaches.retrieval.nearest import NearestVote
+
+    index = build_index(bench.train, task=bench.task, embed=bench.embedder(), folder=bench.folder, say=bench.say)
+    return Prepared(
+        approach=NearestVote(name=name, index=index, k=spec.examples),
+        setup=_setup(bench, seconds=index.seconds, n_examples=len(index.cases), reused=index.reused),
+    )
+
+
+def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepared:
+    facts = _endpoint(name, spec.model, bench.endpoints)
+    started = time.perf_counter()
+    text = compile_prompt(
+        spec.prompt,
+        bench.task,
+        where=f"study.yaml:approaches.{name}.prompt",
+        native_schema=facts.native_schema,
+        short=spec.tuning is not None,
+        samples=[case.visible() for case in (*bench.train, *bench.dev)[:_SAMPLES]],
+    )
+    fixed: tuple[Case, ...] = ()
+    if spec.prompt.examples:
+        fixed = _fixed_examples(name, spec, bench)
+    setups = [_setup(bench, seconds=time.perf_counter() - started, n_examples=len(fixed))]
+
+    choose_examples: ChooseExamples | None = None
+    index_digest: str | None = None
+    if spec.retrieval is not None:
+        from steelyard.approaches.retrieval.index import build_index
+
+        index = build_index(bench.train, task=bench.task, embed=bench.embedder(), folder=bench.folder, say=bench.say)
+        index_digest, k = index.digest, spec.retrieval.examples
+
+        def choose(case: CaseInput) -> list[Case]:
+            return [neighbour.case for neighbour in index.neighbours(case, k)]
+
+        choose_examples = choose
+        setups.append(_setup(bench, seconds=index.seconds, n_examples=len(index.cases), reused=index.reused))
+    prompting = Prompting(
+        text=text,
+        task=bench.task,
+        fixed=fixed,
+        choose_examples=choose_examples,
+        example_chars=spec.prompt.example_chars,
+    )
+
+    adapter: Path | None = None
+    adapter_digest: str | None = None
+    if spec.tuning is not None:
+        from steelyard.approaches.tuning.lora import prepare_adapter
+
+        tuned = prepare_adapter(
+            spec.tuning, prompt=lambda case: prompting.converse(case).messages, target=prompting.target, bench=bench
+        )
+        adapter, adapter_digest = tuned.path, tuned.digest
+        setups.append(tuned.setup)
+    _warn_of_length(name, prompting, facts, bench)
+    approach = Prompted(
+        name=name,
+        levers=spec.levers,
+        fingerprint=fingerprint(
+            spec, prompting=prompting, model=facts.model, index=index_digest, adapter=adapter_digest
+        ),
+        endpoint=spec.model,
+        task=bench.task,
+        prompting=prompting,
+        temperature=spec.prompt.temperature,
+        seed=spec.prompt.seed,
+        repairs=spec.workflow.repair if spec.workflow else 0,
+        native_schema=spec.prompt.enforce_schema and facts.native_schema,
+        adapter=adapter_digest,
+    )
+    return Prepared(approach=approach, setup=_together(setups), adapter=adapter, adapter_digest=adapter_digest)
+
+
+def _endpoint(name: str, model: str, endpoints: Mapping[str, EndpointFacts]) -> EndpointFacts:
+    try:
+        return endpoints[model]
+    except KeyError:
+        close = difflib.get_close_matches(model, list(endpoints), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(map(repr, endpoints))} and 'none'"
+        raise InputError(
+            Problem(what=f"unknown model {model!r}", where=f"study.yaml:approaches.{name}.model", hint=hint)
+        ) from None
+
+
+def _fixed_examples(name: str, spec: ApproachSpec, bench: Workbench) -> tuple[Case, ...]:
+    usable = usable_examples(bench.train, bench.task)
+    if not usable:
+        raise InputError(
+            Problem(
+                what=f"none of the {len(bench.train)} train cases can serve as an example",
+                where=f"study.yaml:approaches.{name}.prompt.examples",
+                hint="label some cases; those without a valid expected output or without text are left out",
+            )
+        )
+    return choose_fixed(usable, spec.prompt.examples, task=bench.task, seed=spec.prompt.seed)
+
+
+def _warn_of_length(name: str, prompting: Prompting, facts: EndpointFacts, bench: Workbench) -> None:
+    """Say when the fixed part of the prompt alone fills most of the context: every call would fail, paid or not."""
+    if facts.context_tokens is None:
+        return
+    shown = sum(
+        len(prompting.text.user(case.input)[: prompting.example_chars]) + len(prompting.target(case))
+        for case in prompting.fixed
+    )
+    n_tokens = (len(prompting.text.system) + shown) // _CHARS_PER_TOKEN + bench.task.max_output_tokens
+    if n_tokens > 0.8 * facts.context_tokens:
+        bench.say(
+            f"{name}: system message and fixed examples take about {n_tokens:,} of {facts.context_tokens:,} tokens; "
+            "long cases may not fit (fewer examples, or a lower example_chars)"
+        )
+
+
+def _setup(bench: Workbench, *, seconds: float, n_examples: int = 0, reused: bool = False) -> Setup:
+    return Setup(seconds=seconds, cost_usd=seconds / 3600 * bench.cpu_hour_usd, n_examples=n_examples, reused=reused)
+
+
+def _together(setups: list[Setup]) -> Setup:
+    """One setup for all that was prepared; reused only if everything that takes real work was."""
+    costs = [setup.cost_usd for setup in setups]
+    heavy = setups[1:]
+    card: Mapping[str, Any] | None = next((setup.card for setup in setups if setup.card is not None), None)
+    return Setup(
+        seconds=sum(setup.seconds for setup in setups),
+        cost_usd=sum(cost for cost in costs if cost is not None) if None not in costs else None,
+        n_examples=max(setup.n_examples for setup in setups),
+        reused=bool(heavy) and all(setup.reused for setup in heavy),
+        card=card,
+    )
