@@ -13,6 +13,7 @@ from typing import Any, Literal
 from steelyard.figures import MEASURED, Figure, Provenance
 
 TermName = Literal["variable", "review", "failure", "upkeep", "setup"]
+BreakEvenKind = Literal["from", "up_to", "always", "never", "unknown"]
 TERMS: tuple[TermName, ...] = ("variable", "review", "failure", "upkeep", "setup")
 """The five terms of a ledger, in the order of the formula."""
 
@@ -100,14 +101,14 @@ class BreakEven:
 
     a: str
     b: str
-    kind: Literal["from", "up_to", "always", "never", "unknown"]
+    kind: BreakEvenKind
     """`from`: `a` is cheaper above the volume; `up_to`: below it; or at every, no, or nobody knows which volume."""
     volume: float | None
     """Tasks per month at the point estimates; `None` unless `kind` is `from` or `up_to`."""
     low: float | None
-    """Lower end over the bootstrap and the stated ranges; 0 when some of them say 'always'."""
+    """Lower end over the bootstrap and the stated ranges; 0 reads 'from the first task on'."""
     high: float | None
-    """Upper end; `None` with a `volume` when some of them say 'never'."""
+    """Upper end; with a `volume`, `None` reads 'never' for `from` and 'every volume' for `up_to`."""
     as_of: str
     """ISO date of the assessment; prices move."""
     sentence: str

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -139,6 +139,15 @@ def from_rows(rows: Iterable[Row], *, split: str | None = None) -> dict[str, App
     return {name: _one_approach(name, kept) for name, kept in by_approach.items()}
 
 
+def on_common_cases(results: Mapping[str, ApproachResults]) -> dict[str, ApproachResults]:
+    """The same approaches, each with only the cases that all of them did, so that their arrays are parallel."""
+    ids = [one.case_ids for one in results.values()]
+    if all(one == ids[0] for one in ids):
+        return dict(results)
+    common = set(ids[0]).intersection(*ids[1:])
+    return {name: _taken(one, common) for name, one in results.items()}
+
+
 def cluster_sums(cluster: Ints, n_clusters: int, *columns: Floats) -> Floats:
     """Sums of parallel columns over clusters, shape (n_clusters, len(columns))."""
     return np.column_stack([np.bincount(cluster, weights=column, minlength=n_clusters) for column in columns])
@@ -235,6 +244,20 @@ def _one_approach(name: str, rows: Sequence[Row]) -> ApproachResults:
         status_counts=dict(sorted(Counter(str(ended) for ended in status).items())),
         n_transport_retries=int(np.nansum(_column(rows, "transport_retries"))),
     )
+
+
+def _taken(results: ApproachResults, case_ids: Collection[str]) -> ApproachResults:
+    kept = np.array([i for i, case_id in enumerate(results.case_ids) if case_id in case_ids], dtype=np.intp)
+    columns: dict[str, Any] = {}
+    for field in fields(results):
+        value = getattr(results, field.name)
+        if isinstance(value, np.ndarray):
+            columns[field.name] = _frozen(value[kept])
+        elif isinstance(value, tuple):
+            columns[field.name] = tuple(value[i] for i in kept)
+    cluster = _frozen(renumber(columns["cluster"]))
+    is_clustered = len(np.unique(cluster)) < len(kept)
+    return replace(results, **(columns | {"cluster": cluster, "is_clustered": is_clustered}))
 
 
 def _column(rows: Sequence[Row], key: str) -> Floats:

@@ -1,0 +1,131 @@
+"""Every sentence of a verdict is built here, once, in words a finance lead can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from steelyard.decision.spec import GoalSpec
+from steelyard.economics.ledger import ApproachFacts
+from steelyard.figures import Figure
+
+
+def percent(share: float) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.923)
+    '92.3%'
+    """
+    return f"{share:.1%}"
+
+
+def usd(amount: float) -> str:
+    """An amount with as many digits as matter.
+
+    >>> usd(1234.5), usd(0.01234)
+    ('$1,234', '$0.0123')
+    """
+    if abs(amount) >= 100:
+        return f"${amount:,.0f}"
+    return f"${amount:.2f}" if abs(amount) >= 1 else f"${amount:.3g}"
+
+
+def with_range(figure: Figure, kind: str) -> str:
+    """A figure with its interval; `kind` is `share` or `usd`."""
+    show = percent if kind == "share" else usd
+    if figure.value is None:
+        return f"unknown ({figure.unknown_because})"
+    if figure.low is None or figure.high is None:
+        return f"{show(figure.value)} (too few cases for a range)"
+    return f"{show(figure.value)} ({show(figure.low)} to {show(figure.high)})"
+
+
+def chosen(choice: str, p_best: float, loss_usd: float, runner_up: str | None, *, is_lower_rung: bool) -> str:
+    """The verdict when there is one."""
+    over = f" over {runner_up}" if runner_up else ""
+    if is_lower_rung:
+        return (
+            f"Take {choice}{over}: it is the simpler way, and the evidence does not show that anything dearer to build"
+            f" would save more than {usd(loss_usd)} a month."
+        )
+    return (
+        f"Take {choice}{over}: it costs least per successful task with probability {percent(p_best)}, and if that is"
+        f" wrong it costs {usd(loss_usd)} a month on average."
+    )
+
+
+def cannot_tell(leader: str, runner_up: str | None, p_best: float, loss_usd: float, more: int | None) -> str:
+    """The verdict when the evidence does not carry one."""
+    against = f" and {runner_up}" if runner_up else ""
+    settle = (
+        f"About {more:,} more cases should settle it."
+        if more
+        else "More cases of the same kind would not settle it; better figures for the assumed inputs might."
+    )
+    return (
+        f"Cannot tell yet between {leader}{against}: {leader} leads with probability {percent(p_best)} only, and a wrong"
+        f" choice would cost {usd(loss_usd)} a month on average. {settle}"
+    )
+
+
+def flips_with_unscored(leader: str, other: str, n_unscored: int) -> str:
+    """The verdict when cases without a score could turn it."""
+    return (
+        f"Cannot tell yet: {leader} leads, but {n_unscored} unscored cases could turn the choice to {other}."
+        " Score them first."
+    )
+
+
+def none_useful(best: str | None, success: Figure | None, goal: GoalSpec) -> str:
+    """The verdict when nothing is good enough to use."""
+    needed = "the goal" if goal != GoalSpec() else "a useful level"
+    closest = f"; the closest, {best}, succeeds in {with_range(success, 'share')}" if best and success else ""
+    return f"No approach reaches {needed}{closest}. Do not deploy any of them; read the failed cases first."
+
+
+def nothing_known() -> str:
+    """The verdict when no approach has a cost per successful task."""
+    return "Cannot tell: no approach has both scored cases and a known cost."
+
+
+def too_few(n: int) -> str:
+    """The verdict when there are not enough cases to say anything."""
+    return f"Cannot tell: {n} cases done by all approaches are not enough for any statement."
+
+
+def missing_goal(p_meets: float | None, success: Figure, goal: GoalSpec) -> str:
+    """Why an approach that misses the goal is out."""
+    if p_meets is None:
+        return "a constraint of the goal is on something that was not recorded for it"
+    if goal == GoalSpec():
+        return f"it fails more often than it succeeds: success {with_range(success, 'share')}"
+    return (
+        f"it satisfies the goal with a probability of only {percent(p_meets)}; success {with_range(success, 'share')}"
+    )
+
+
+def stale_price(facts: ApproachFacts, as_of: date) -> str:
+    """A price that is too old to lean on."""
+    read = facts.price.as_of or ""
+    age = (as_of - date.fromisoformat(read)).days
+    return f"{facts.name}: its price was read on {read}, {age} days ago; check {facts.price.source}"
+
+
+def cost_reason(name: str, cost: Figure, success: Figure) -> str:
+    """Success and cost of one approach."""
+    return f"{name} succeeds in {with_range(success, 'share')} and costs {with_range(cost, 'usd')} per successful task."
+
+
+def baseline_reason(name: str, baseline: str, beats: str, p_cheaper: float) -> str:
+    """How the choice stands against the baseline."""
+    verb = {"yes": "beats", "no": "does not beat", "undecided": "does not clearly beat"}[beats]
+    return f"{name} {verb} the baseline {baseline}: it is the better one with probability {percent(p_cheaper)}."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "none"

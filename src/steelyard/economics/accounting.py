@@ -1,0 +1,258 @@
+"""Ledgers: the full cost of one successful task, line by line, each with its provenance (design section 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from steelyard.economics.costs import (
+    CostModel,
+    Measured,
+    cost_model,
+    hours_levers,
+    hours_of,
+    is_tuned,
+    measure,
+)
+from steelyard.economics.ledger import TERMS, ApproachFacts, Ledger, LedgerLine, TermName
+from steelyard.economics.spec import MoneySpec, source_of
+from steelyard.figures import MEASURED, Figure, Provenance, unknown, weakest
+from steelyard.measure.intervals import bca_interval, mean_interval
+from steelyard.measure.results import ApproachResults, Floats
+from steelyard.measure.scoring import success_rate, task_costs
+
+
+def ledger(
+    results: ApproachResults, facts: ApproachFacts, money: MoneySpec, *, alpha: float = 0.05, seed: int = 0
+) -> Ledger:
+    """The ledger of one approach.
+
+    Interval of the cost of one successful task: BCa bootstrap over cases of success and variable cost together;
+    assumed inputs are held at their values, because their uncertainty is shown as sensitivity. Where cases are
+    unscored it reaches from all of them right to all of them wrong.
+
+    Args:
+        results: Its outcomes.
+        facts: Levers, labels and setup of the approach.
+        money: The money section.
+        alpha: One minus the confidence level.
+        seed: Of the bootstrap.
+
+    Returns:
+        A ledger whose amounts are unknown, with the reason, where a price or a score is missing.
+    """
+    measured = measure(results, facts)
+    if isinstance(measured, str):
+        return _unknown_ledger(facts, money, measured)
+    model = cost_model(facts, measured, money)
+    lines = tuple(_lines(results, facts, money, measured, alpha=alpha, seed=seed))
+    total_provenance = _combined(lines)
+    per_task = model.cost_per_task(measured.success, measured.variable_usd)
+    reach = _bootstrap_reach(results, facts, model, per_success=False, alpha=alpha, seed=seed)
+    success_reach = _bootstrap_reach(results, facts, model, per_success=True, alpha=alpha, seed=seed)
+    per_success = unknown(f"none of {measured.n} cases succeeded", provenance=total_provenance)
+    if measured.success > 0:
+        per_success = _figure(per_task / measured.success, success_reach, total_provenance)
+    volume = money.volume_per_month
+    return Ledger(
+        approach=facts.name,
+        volume_per_month=volume,
+        horizon_months=money.horizon_months,
+        lines=lines,
+        terms={term: _term_total(lines, term) for term in TERMS},
+        total_usd_per_month=_figure(
+            per_task * volume, tuple(None if end is None else end * volume for end in reach), total_provenance
+        ),
+        cost_per_task_usd=_figure(per_task, reach, total_provenance),
+        cost_per_success_usd=per_success,
+        setup_usd=Figure(
+            value=model.setup_usd,
+            provenance=_combined([line for line in lines if line.term == "setup"]),
+        ),
+    )
+
+
+# --- private ---------------------------------------------------------------------------------------------------------
+
+
+def _lines(
+    results: ApproachResults, facts: ApproachFacts, money: MoneySpec, measured: Measured, *, alpha: float, seed: int
+) -> list[LedgerLine]:
+    volume, wage, months = money.volume_per_month, money.wage_per_hour_usd, money.horizon_months
+    costs = task_costs(results, facts.price)
+    assert costs.usd is not None  # measured, or we would not be here
+
+    def assumed(*fields: str) -> Provenance:
+        return weakest(source_of(money, field) for field in fields)
+
+    def line(term: TermName, label: str, figure: Figure, working: str) -> LedgerLine:
+        return LedgerLine(term=term, label=label, usd_per_month=figure, working=working)
+
+    def amount(term: TermName, label: str, usd: float, provenance: Provenance, working: str) -> LedgerLine:
+        return line(term, label, Figure(value=usd, provenance=provenance), working)
+
+    variable = mean_interval(costs.usd, results.cluster, seed=seed, alpha=alpha)
+    rate = success_rate(results, alpha=alpha)
+    failure_reach = tuple(
+        None if end is None else volume * (1 - end) * money.failed_task_usd for end in (rate.high, rate.low)
+    )
+    evaluation = measured.n * measured.variable_usd
+    authoring = hours_of(facts, money.authoring_hours)
+    maintenance = hours_of(facts, money.maintenance_hours_per_month)
+    review_s = money.review_seconds if measured.review_s is None else measured.review_s
+    review_source = source_of(money, "review_seconds") if measured.review_s is None else MEASURED
+    setup_cost = facts.setup_cost_usd or 0.0
+    found = [
+        line(
+            "variable",
+            "Model calls and computing",
+            _figure(
+                volume * measured.variable_usd,
+                (volume * variable.low, volume * variable.high) if variable else (None, None),
+                weakest([costs.provenance, assumed("volume_per_month")]),
+            ),
+            f"{volume:,.0f} tasks × ${measured.variable_usd:.6f}",
+        ),
+        amount(
+            "review",
+            "People looking at answers",
+            volume * money.review_share * review_s / 3600 * wage,
+            weakest([assumed("volume_per_month", "review_share", "wage_per_hour_usd"), review_source]),
+            f"{volume:,.0f} tasks × {money.review_share:.0%} × {review_s:.0f} s × ${wage:.2f}/h",
+        ),
+        line(
+            "failure",
+            "Failed tasks",
+            _figure(
+                volume * (1 - measured.success) * money.failed_task_usd,
+                failure_reach,
+                weakest([rate.provenance, assumed("volume_per_month", "failed_task_usd")]),
+            ),
+            f"{volume:,.0f} tasks × {1 - measured.success:.1%} × ${money.failed_task_usd:.2f}",
+        ),
+        amount(
+            "upkeep",
+            "Maintenance",
+            maintenance * wage,
+            assumed(*_hour_fields(facts, "maintenance_hours_per_month"), "wage_per_hour_usd"),
+            f"{maintenance:g} h × ${wage:.2f}/h",
+        ),
+        amount(
+            "setup",
+            "Building it",
+            authoring * wage / months,
+            assumed(*_hour_fields(facts, "authoring_hours"), "wage_per_hour_usd", "horizon_months"),
+            f"{authoring:g} h × ${wage:.2f}/h over {months:g} months",
+        ),
+        amount(
+            "setup",
+            "Labelling",
+            facts.n_labels * money.labelling_seconds_per_case / 3600 * wage / months,
+            assumed("labelling_seconds_per_case", "wage_per_hour_usd", "horizon_months"),
+            f"{facts.n_labels:,} cases × {money.labelling_seconds_per_case:g} s × ${wage:.2f}/h over {months:g} months",
+        ),
+        amount(
+            "setup",
+            "Training and indexing",
+            setup_cost / months,
+            weakest([facts.price, assumed("horizon_months")]),
+            f"{facts.setup_seconds:.0f} s of computing, ${setup_cost:.4f}, over {months:g} months",
+        ),
+        amount(
+            "setup",
+            "Evaluation",
+            evaluation / months,
+            weakest([costs.provenance, assumed("horizon_months")]),
+            f"{measured.n:,} cases × ${measured.variable_usd:.6f} over {months:g} months",
+        ),
+    ]
+    if is_tuned(facts):
+        times = money.retraining_per_year
+        found[4:4] = [
+            amount(
+                "upkeep",
+                "Hosting the tuned model",
+                money.hosting_usd_per_month,
+                assumed("hosting_usd_per_month"),
+                f"${money.hosting_usd_per_month:,.2f} a month",
+            ),
+            amount(
+                "upkeep",
+                "Retraining",
+                times / 12 * (money.curation_hours_per_retraining * wage + setup_cost + evaluation),
+                weakest(
+                    [assumed("retraining_per_year", "curation_hours_per_retraining", "wage_per_hour_usd"), facts.price]
+                ),
+                f"{times:g} a year × ({money.curation_hours_per_retraining:g} h × ${wage:.2f}/h"
+                f" + ${setup_cost:.4f} training + ${evaluation:.4f} evaluation)",
+            ),
+        ]
+    return found
+
+
+def _hour_fields(facts: ApproachFacts, section: str) -> list[str]:
+    return [f"{section}.{lever}" for lever in hours_levers(facts)]
+
+
+def _bootstrap_reach(
+    results: ApproachResults, facts: ApproachFacts, model: CostModel, *, per_success: bool, alpha: float, seed: int
+) -> tuple[float | None, float | None]:
+    costs = task_costs(results, facts.price)
+    assert costs.usd is not None  # measured, or we would not be here
+
+    def statistic(sums: Floats) -> Floats:  # columns: cost, successes, cases
+        success, variable = sums[:, 1] / sums[:, 2], sums[:, 0] / sums[:, 2]
+        return model.cost_per_success(success, variable) if per_success else model.cost_per_task(success, variable)
+
+    ends = []
+    # More successes mean cheaper ones, so the optimistic count gives the lower end.
+    for counted in (results.success_high, results.success_low):
+        sums = results.cluster_sums(costs.usd, counted, np.ones(results.n))
+        ends.append(bca_interval(sums, statistic, seed=seed, alpha=alpha))
+        if results.n_unscored == 0:
+            ends *= 2
+            break
+    optimistic, pessimistic = ends
+    return (optimistic.low if optimistic else None, pessimistic.high if pessimistic else None)
+
+
+def _figure(value: float, reach: Sequence[float | None], provenance: Provenance) -> Figure:
+    low, high = reach
+    return Figure(value=value, low=low, high=high, provenance=provenance)
+
+
+def _term_total(lines: Sequence[LedgerLine], term: TermName) -> Figure:
+    figures = [line.usd_per_month for line in lines if line.term == term]
+    # Only single-line terms (variable, failure) carry an interval, so nothing is lost by dropping it in sums.
+    if len(figures) == 1:
+        return figures[0]
+    return Figure(
+        value=math.fsum(figure.value or 0.0 for figure in figures),
+        provenance=_combined([line for line in lines if line.term == term]),
+    )
+
+
+def _combined(lines: Sequence[LedgerLine]) -> Provenance:
+    """Provenance of a sum of lines, pointing at the lines instead of repeating all their sources."""
+    combined = weakest(line.usd_per_month.provenance for line in lines)
+    if combined.kind != "assumed":
+        return combined
+    n_assumed = sum(line.usd_per_month.provenance.kind == "assumed" for line in lines)
+    return Provenance(kind="assumed", source=f"{n_assumed} of {len(lines)} ledger lines rest on assumed inputs")
+
+
+def _unknown_ledger(facts: ApproachFacts, money: MoneySpec, because: str) -> Ledger:
+    figure = unknown(because, provenance=facts.price)
+    return Ledger(
+        approach=facts.name,
+        volume_per_month=money.volume_per_month,
+        horizon_months=money.horizon_months,
+        lines=(),
+        terms=dict.fromkeys(TERMS, figure),
+        total_usd_per_month=figure,
+        cost_per_task_usd=figure,
+        cost_per_success_usd=figure,
+        setup_usd=figure,
+    )
