@@ -1,0 +1,453 @@
+"""Anything that speaks the OpenAI chat format, over aiohttp directly.
+
+One try is one POST to `base_url/chat/completions`. What can go wrong is turned into data here: an `EndpointFault` with
+a kind the engine can act on, or a `Response` with a status. The key lives in the request headers of one session and
+nowhere else; it is cut out of every text that comes back, because some servers quote it.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import math
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import orjson
+
+from steelyard.errors import InputError, Problem
+from steelyard.figures import Provenance
+from steelyard.models.calls import AttemptStatus, ChatRequest
+from steelyard.models.endpoint import EndpointFault, Price, Response
+from steelyard.models.spec import EndpointSpec
+
+LARGEST_BODY_BYTES = 32 * 1024 * 1024
+"""A larger answer is not read to its end: no chat answer is that long, and memory is not the server's to fill."""
+
+_TOO_LONG_WORDINGS = (
+    "context_length_exceeded",
+    "maximum context length",
+    "exceed_context_size_error",
+    "exceeds the available context size",
+    "exceeds the context",
+    "context window",
+    "prompt is too long",
+    "input is too long",
+    "too many tokens",
+)
+
+
+class HttpEndpoint:
+    """One model behind an OpenAI-compatible address; made by `hosted` or `local`, used within one event loop."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        base_url: str,
+        model: str,
+        identity: str,
+        price: Price,
+        context_tokens: int | None = None,
+        key: str | None = None,
+        key_name: str | None = None,
+        native_schema: bool = True,
+        extra_body: Mapping[str, Any] | None = None,
+        adapter_ids: Mapping[str, int] | None = None,
+        concurrency: int = 16,
+        largest_body_bytes: int = LARGEST_BODY_BYTES,
+    ) -> None:
+        self._name = name
+        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._model_on_wire = model
+        self._identity = identity
+        self._price = price
+        self._context_tokens = context_tokens
+        self._key = key
+        self._key_name = key_name
+        self._native_schema = native_schema
+        self._extra_body = dict(extra_body or {})
+        self._adapter_ids = adapter_ids
+        self._concurrency = concurrency
+        self._largest_body_bytes = largest_body_bytes
+        self._headers = {"Content-Type": "application/json"}
+        if key is not None:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._proxy = _proxy_for(base_url)
+        self._session: aiohttp.ClientSession | None = None
+        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._was_reached = False
+
+    @property
+    def name(self) -> str:
+        """Name in the study."""
+        return self._name
+
+    @property
+    def model(self) -> str:
+        """Identity of the model: name, address and fixed request fields, or what the local server was started with."""
+        return self._identity
+
+    @property
+    def price(self) -> Price:
+        """What calls cost."""
+        return self._price
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Longest prompt plus answer in tokens; `None` when unknown."""
+        return self._context_tokens
+
+    async def send(self, request: ChatRequest, *, timeout_s: float) -> Response:
+        """Send once and read the whole answer.
+
+        Args:
+            request: What to ask.
+            timeout_s: Seconds until the answer has to be complete, connecting included.
+
+        Raises:
+            EndpointFault: The try failed; see its `kind`.
+        """
+        body = orjson.dumps(self._body(request), option=orjson.OPT_SERIALIZE_NUMPY)
+        timeout = self._timeouts.get(timeout_s)
+        if timeout is None:
+            timeout = self._timeouts[timeout_s] = aiohttp.ClientTimeout(total=timeout_s)
+        session = self._session or self._connect()
+        try:
+            # Redirects are not followed: they would carry prompts, and perhaps the key, to an address nobody chose.
+            async with session.post(
+                self._url, data=body, timeout=timeout, allow_redirects=False, proxy=self._proxy
+            ) as answer:
+                self._was_reached = True
+                status = answer.status
+                content = await self._read(answer)
+                retry_after = answer.headers.get("Retry-After") if status != 200 else None
+        except TimeoutError:
+            raise EndpointFault("timed_out", f"no full answer from {self._url} within {timeout_s:g} s") from None
+        except aiohttp.ClientConnectorError as fault:
+            # The first contact decides: nobody there at all is a wrong address; gone later is an outage.
+            reason = self._clean(str(fault.os_error) or type(fault).__name__)
+            if self._was_reached:
+                raise EndpointFault("dropped", f"cannot connect to {self._url} any more: {reason}") from None
+            raise EndpointFault(
+                "unusable", f"nobody answers at {self._url}: {reason}", hint="check base_url and that the server runs"
+            ) from None
+        except aiohttp.InvalidURL:
+            raise EndpointFault("unusable", f"{self._url!r} is not a usable address", hint="check base_url") from None
+        except (aiohttp.ClientError, ConnectionError) as fault:
+            reason = self._clean(str(fault)) or type(fault).__name__
+            raise EndpointFault("dropped", f"the connection to {self._url} broke off: {reason}") from None
+        if status == 200:
+            return self._understand(content)
+        return self._refusal(status, content, retry_after)
+
+    async def close(self) -> None:
+        """Give up connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # ---- what is sent -------------------------------------------------------------------------------------------
+
+    def _connect(self) -> aiohttp.ClientSession:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._concurrency, keepalive_timeout=30, ttl_dns_cache=300),
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self._session
+
+    def _body(self, request: ChatRequest) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._model_on_wire,
+            "messages": [{"role": role, "content": content} for role, content in request.messages],
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+        }
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if request.response_schema is not None and self._native_schema:
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "output", "strict": True, "schema": request.response_schema},
+            }
+        body.update(self._extra_body)
+        body.update(request.extra)
+        if self._adapter_ids is not None:
+            if request.adapter is not None and request.adapter not in self._adapter_ids:
+                # llama.cpp would ignore the unknown id and answer with the bare base model.
+                raise EndpointFault("unusable", f"adapter {request.adapter} is not loaded by endpoint {self._name!r}")
+            body["lora"] = [
+                {"id": number, "scale": 1.0 if digest == request.adapter else 0.0}
+                for digest, number in self._adapter_ids.items()
+            ]
+        elif request.adapter is not None:
+            raise EndpointFault(
+                "unusable", f"endpoint {self._name!r} serves no adapters; {request.adapter} was asked for"
+            )
+        return body
+
+    # ---- what comes back ----------------------------------------------------------------------------------------
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        announced = answer.content_length
+        if announced is not None and announced <= self._largest_body_bytes and "Content-Encoding" not in answer.headers:
+            return await answer.read()
+        pieces = []
+        size = 0
+        async for piece in answer.content.iter_any():
+            size += len(piece)
+            if size > self._largest_body_bytes:
+                answer.close()
+                raise EndpointFault(
+                    "unreadable", f"the answer of {self._url} is larger than {self._largest_body_bytes // 2**20} MB"
+                )
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _understand(self, content: bytes) -> Response:
+        try:
+            body = orjson.loads(content)
+            choices = body["choices"]
+            if not choices:
+                raise EndpointFault("unreadable", f"the answer of {self._url} has no choices")
+            choice = choices[0]
+            message = choice["message"]
+            text = message.get("content")
+            if isinstance(text, list):  # some servers send content as parts
+                text = "".join(part.get("text") or "" for part in text)
+            refusal = message.get("refusal")
+            finish = choice.get("finish_reason")
+            usage = body.get("usage") or {}
+            prompt_tokens = _count(usage.get("prompt_tokens"))
+            completion_tokens = _count(usage.get("completion_tokens"))
+            cached_tokens = _count((usage.get("prompt_tokens_details") or {}).get("cached_tokens"))
+        except orjson.JSONDecodeError:
+            raise EndpointFault(
+                "unreadable", f"the answer of {self._url} is not JSON: {self._shown(content)}"
+            ) from None
+        except (KeyError, TypeError, AttributeError, IndexError) as missing:
+            raise EndpointFault(
+                "unreadable",
+                f"the answer of {self._url} is not a chat completion ({type(missing).__name__}: {missing})",
+            ) from None
+        if text is not None and not isinstance(text, str):
+            raise EndpointFault("unreadable", f"the answer of {self._url} has content that is not text")
+        error = None
+        if refusal:
+            status, error = AttemptStatus.REFUSED, self._clean(str(refusal))
+        elif finish == "content_filter":
+            status, error = AttemptStatus.REFUSED, "stopped by the content filter"
+        elif not text or text.isspace():
+            status, error = AttemptStatus.EMPTY, f"no text (finish reason {finish})"
+        elif finish == "length":
+            status = AttemptStatus.TRUNCATED
+        else:
+            status = AttemptStatus.ANSWERED
+        return Response(
+            status=status,
+            text=text or "",
+            error=error,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=cached_tokens,
+            completion_tokens=completion_tokens,
+        )
+
+    def _refusal(self, status: int, content: bytes, retry_after: str | None) -> Response:
+        said = self._shown(content)
+        if status in (400, 413, 422):
+            lowered = content[:20_000].decode("utf-8", "replace").lower()
+            if any(wording in lowered for wording in _TOO_LONG_WORDINGS):
+                return Response(status=AttemptStatus.TOO_LONG, error=said)
+        raise self._fault(status, said, retry_after)
+
+    def _fault(self, status: int, said: str, retry_after: str | None) -> EndpointFault:
+        if status in (401, 403):
+            if self._key_name is None:
+                what, hint = "a key is needed", "name the variable that holds it in api_key_env"
+            else:
+                what, hint = f"the key in ${self._key_name} was refused", f"set ${self._key_name} to a valid key"
+            return EndpointFault("unusable", f"{self._url}: {what} ({status}): {said}", hint=hint)
+        if status == 404:
+            return EndpointFault(
+                "unusable",
+                f"{self._url} does not know model {self._model_on_wire!r} (404): {said}",
+                hint="check model and base_url",
+            )
+        if 300 <= status < 400:
+            return EndpointFault(
+                "unusable", f"{self._url} redirects ({status}), which is not followed", hint="check base_url"
+            )
+        if status == 429:
+            return EndpointFault(
+                "rate_limited",
+                f"{self._url}: too many requests (429): {said}",
+                retry_after_s=retry_after_s(retry_after),
+            )
+        if status >= 500 or status in (408, 409):
+            return EndpointFault(
+                "timed_out" if status in (408, 504) else "server_error",
+                f"{self._url}: server error ({status}): {said}",
+                retry_after_s=retry_after_s(retry_after),
+            )
+        return EndpointFault("rejected", f"{self._url}: request rejected ({status}): {said}")
+
+    def _shown(self, content: bytes) -> str:
+        """The error message in a body, or its beginning, on one line and without the key."""
+        try:
+            body = orjson.loads(content)
+            error = body.get("error", body.get("message", body.get("detail"))) if isinstance(body, dict) else body
+            said = error.get("message") if isinstance(error, dict) else error
+            text = said if isinstance(said, str) else content[:2000].decode("utf-8", "replace")
+        except orjson.JSONDecodeError:
+            text = content[:2000].decode("utf-8", "replace")
+        # Cleaned before it is cut, so that no half of a key stays at the end.
+        return self._clean(" ".join(text.split()))[:300] or "no message"
+
+    def _clean(self, text: str) -> str:
+        return text.replace(self._key, f"[${self._key_name}]") if self._key else text
+
+
+# ---- making one -------------------------------------------------------------------------------------------------
+
+
+def hosted(name: str, spec: EndpointSpec, *, where: str | None = None) -> HttpEndpoint:
+    """The endpoint that study.yaml describes; the key is read from the environment now.
+
+    Args:
+        name: Name in the study.
+        spec: Its section of study.yaml.
+        where: `file:line` of that section, for messages.
+
+    Raises:
+        InputError: The variable that should hold the key is not set, or holds what no header can carry.
+    """
+    key = None
+    if spec.api_key_env is not None:
+        key = os.environ.get(spec.api_key_env, "").strip()
+        if not key:
+            raise InputError(
+                Problem(
+                    what=f"endpoint {name!r} needs a key, but the environment variable {spec.api_key_env} is not set",
+                    where=where,
+                    hint=f"export {spec.api_key_env}=... and run the command again",
+                )
+            )
+        if not key.isascii() or not key.isprintable():
+            raise InputError(
+                Problem(
+                    what=f"the key in the environment variable {spec.api_key_env} holds characters no key has",
+                    where=where,
+                    hint=f"set {spec.api_key_env} again, without line breaks",
+                )
+            )
+    # Address and fixed fields belong to the identity: after a switch from a stand-in to the real service, or to
+    # another setting, no answer of the one may pass for an answer of the other.
+    identity = f"{spec.model} at {spec.base_url.rstrip('/')}"
+    if spec.extra_body:
+        packed = orjson.dumps(spec.extra_body, option=orjson.OPT_SORT_KEYS)
+        identity += f" with {hashlib.blake2b(packed, digest_size=4).hexdigest()}"
+    return HttpEndpoint(
+        name=name,
+        base_url=spec.base_url,
+        model=spec.model,
+        identity=identity,
+        price=price_of(spec),
+        context_tokens=spec.context_tokens,
+        key=key,
+        key_name=spec.api_key_env,
+        native_schema=spec.native_schema,
+        extra_body=spec.extra_body,
+        concurrency=spec.concurrency,
+    )
+
+
+def local(
+    name: str,
+    *,
+    base_url: str,
+    identity: str,
+    price: Price,
+    adapter_ids: Mapping[str, int],
+    context_tokens: int | None = None,
+    concurrency: int = 1,
+) -> HttpEndpoint:
+    """A llama.cpp server on this machine.
+
+    Args:
+        name: Name in the study.
+        base_url: Where it listens, up to and including `/v1`.
+        identity: Name and weight digest of the model it loaded.
+        price: Price of the machine's time.
+        adapter_ids: The id the server gave each loaded LoRA adapter, by the adapter's digest. Every request names all
+            of them, since llama.cpp keeps the last choice otherwise.
+        context_tokens: Context of one call.
+        concurrency: Connections at the same time.
+    """
+    return HttpEndpoint(
+        name=name,
+        base_url=base_url,
+        model=name,
+        identity=identity,
+        price=price,
+        context_tokens=context_tokens,
+        adapter_ids=adapter_ids,
+        concurrency=concurrency,
+    )
+
+
+def price_of(spec: EndpointSpec) -> Price:
+    """The price study.yaml gives, with where it came from; all unknown when it gives none."""
+    given = spec.price_per_million
+    if given is None:
+        return Price(provenance=Provenance(kind="assumed", source="no price given in study.yaml"))
+    if given.as_of is None:
+        provenance = Provenance(kind="assumed", source=given.source)
+    else:
+        provenance = Provenance(kind="quoted", source=given.source, as_of=given.as_of.isoformat())
+    return Price(
+        input_per_million_usd=given.input,
+        cached_input_per_million_usd=given.cached_input,
+        output_per_million_usd=given.output,
+        provenance=provenance,
+    )
+
+
+def retry_after_s(header: str | None, *, now: float | None = None) -> float | None:
+    """Seconds a `Retry-After` header asks to wait, from a number or an HTTP date; `None` when it says nothing readable.
+
+    >>> retry_after_s("1.5")
+    1.5
+    >>> retry_after_s("Thu, 01 Jan 1970 00:01:40 GMT", now=40.0)
+    60.0
+    """
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            moment = email.utils.parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        seconds = moment.timestamp() - (time.time() if now is None else now)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _count(value: object) -> int | None:
+    """A token count, or `None` for anything that is not one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _proxy_for(base_url: str) -> str | None:
+    """The environment's proxy for this address, looked up once instead of per call; never for this machine itself."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
