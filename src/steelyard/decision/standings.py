@@ -51,7 +51,7 @@ class JointDraws:
     @cached_property
     def p_best(self) -> Floats:
         """Probability of being best, ties shared; shape (n_approaches,). Sums to less than 1 where none meets the goal."""
-        is_best = self.meets_goal & (self.cost_per_success <= self.best_cost[:, None]) & self._any_feasible
+        is_best: NDArray[np.bool_] = np.logical_and(self.meets_goal, self.cost_per_success <= self.best_cost[:, None])
         winners = is_best.sum(axis=1, keepdims=True)
         shares: Floats = np.divide(is_best, winners, out=np.zeros(is_best.shape), where=winners > 0).mean(axis=0)
         return shares
@@ -59,8 +59,8 @@ class JointDraws:
     @cached_property
     def expected_monthly_loss(self) -> Floats:
         """USD per month that choosing each costs on average; shape (n_approaches,)."""
-        excess = np.where(self.meets_goal, self.cost_per_success - self.best_cost[:, None], self.cost_per_success)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # infinity less infinity where nothing succeeds, replaced below
+            excess = np.where(self.meets_goal, self.cost_per_success - self.best_cost[:, None], self.cost_per_success)
             loss = np.where(self._any_feasible, excess * self.successes_per_month, 0.0)
         # No success at all: infinite cost of no tasks. What is lost then is the monthly bill, which is finite.
         average: Floats = np.where(np.isfinite(loss), loss, self.monthly_cost.max()).mean(axis=0)
@@ -73,6 +73,10 @@ class JointDraws:
             cost = np.where(self.successes_per_month > 0, self.cost_per_success * self.successes_per_month, 0.0)
         average: Floats = cost.mean(axis=0)
         return average
+
+    def loss_of(self, name: str) -> float:
+        """Expected monthly loss of one approach, in USD."""
+        return float(self.expected_monthly_loss[self.names.index(name)])
 
     def p_cheaper(self, one: str, other: str) -> float:
         """Probability that `one` is the better of two: cheaper while meeting the goal, or alone in meeting it."""
@@ -89,7 +93,7 @@ class JointDraws:
 
     @cached_property
     def _any_feasible(self) -> NDArray[np.bool_]:
-        any_feasible: NDArray[np.bool_] = self.meets_goal.any(axis=1, keepdims=True)
+        any_feasible: NDArray[np.bool_] = np.asarray(self.meets_goal.any(axis=1, keepdims=True))
         return any_feasible
 
 

@@ -30,6 +30,15 @@ def usd(amount: float) -> str:
     return f"${amount:.2f}" if abs(amount) >= 1 else f"${amount:.3g}"
 
 
+def usd_per_month(amount: float) -> str:
+    """A monthly amount; cents do not matter there.
+
+    >>> usd_per_month(0.2), usd_per_month(1234.5)
+    ('less than $1 a month', '$1,234 a month')
+    """
+    return "less than $1 a month" if abs(amount) < 1 else f"{'-' if amount < 0 else ''}${abs(amount):,.0f} a month"
+
+
 def with_range(figure: Figure, kind: str) -> str:
     """A figure with its interval; `kind` is `share` or `usd`."""
     show = percent if kind == "share" else usd
@@ -40,18 +49,16 @@ def with_range(figure: Figure, kind: str) -> str:
     return f"{show(figure.value)} ({show(figure.low)} to {show(figure.high)})"
 
 
-def chosen(choice: str, p_best: float, loss_usd: float, runner_up: str | None, *, is_lower_rung: bool) -> str:
+def chosen(choice: str, p_best: float, loss_usd: float, runner_up: str | None, *, is_simpler: bool) -> str:
     """The verdict when there is one."""
     over = f" over {runner_up}" if runner_up else ""
-    if is_lower_rung:
+    wrong = f"if that is wrong, it costs {usd_per_month(loss_usd)} on average" if loss_usd >= 0.01 else "hardly a doubt"
+    if is_simpler:
         return (
-            f"Take {choice}{over}: it is the simpler way, and the evidence does not show that anything dearer to build"
-            f" would save more than {usd(loss_usd)} a month."
+            f"Take {choice}{over}: it is the simpler way, and what a dearer one might save is within what the evidence"
+            f" leaves open ({wrong})."
         )
-    return (
-        f"Take {choice}{over}: it costs least per successful task with probability {percent(p_best)}, and if that is"
-        f" wrong it costs {usd(loss_usd)} a month on average."
-    )
+    return f"Take {choice}{over}: it costs least per successful task with probability {percent(p_best)} ({wrong})."
 
 
 def cannot_tell(leader: str, runner_up: str | None, p_best: float, loss_usd: float, more: int | None) -> str:
@@ -64,7 +71,7 @@ def cannot_tell(leader: str, runner_up: str | None, p_best: float, loss_usd: flo
     )
     return (
         f"Cannot tell yet between {leader}{against}: {leader} leads with probability {percent(p_best)} only, and a wrong"
-        f" choice would cost {usd(loss_usd)} a month on average. {settle}"
+        f" choice would cost {usd_per_month(loss_usd)} on average. {settle}"
     )
 
 

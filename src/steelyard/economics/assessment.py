@@ -256,7 +256,8 @@ def _break_even_sentence(
         return f"{a} costs less per successful task than {b} {when} (as of {day})."
     # Beyond the scale, growing volume never makes `a` cheaper ("from"), or never makes it dearer ("up to").
     beyond = "never" if kind == "from" else "every volume"
-    ends = [beyond if end is None else f"{end:,.0f}" for end in (low, high)]
+    start = "the first task" if kind == "from" else "no volume"
+    ends = [beyond if end is None else start if end == 0 else f"{end:,.0f}" for end in (low, high)]
     return (
         f"{a} costs less per successful task than {b} {'from' if kind == 'from' else 'up to'} about {volume:,.0f} tasks"
         f" a month (range: {ends[0]} to {ends[1]}; as of {day})."
@@ -342,6 +343,8 @@ def _hinge_sentence(
         return (
             f"{winner_then} becomes the cheapest when {variation.label}, are {side} {flips_at:.2f} times the present."
         )
-    return (
-        f"{winner_then} becomes the cheapest when {variation.label} goes {side} {flips_at:,.4g} (now {present:,.4g})."
-    )
+    return f"{winner_then} becomes the cheapest when {variation.label} goes {side} {flips_at:,.4g} (now {_plain(present)})."
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,211 @@
+"""The verdict: which approach to take, why, how sure that is, and what would change it.
+
+The rule itself is in `steelyard.decision.call`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from datetime import date
+from typing import Literal
+
+import numpy as np
+
+from steelyard.decision import wording
+from steelyard.decision.call import Call, Weighing, beats, call_it, draw_candidates, exclusions
+from steelyard.decision.gates import Evidence, pass_gates
+from steelyard.decision.mistakes import find_mistakes
+from steelyard.decision.spec import GoalSpec
+from steelyard.decision.standings import JointDraws, p_meets_goal
+from steelyard.decision.verdict import Gate, Standing, Verdict
+from steelyard.economics.assessment import assess
+from steelyard.economics.ledger import ApproachFacts, Economics
+from steelyard.economics.spec import MoneySpec
+from steelyard.measure.results import ApproachResults
+from steelyard.measure.scoring import rung_of, success_rate
+
+
+def decide(
+    results: Mapping[str, ApproachResults],
+    facts: Mapping[str, ApproachFacts],
+    *,
+    as_of: date,
+    money: MoneySpec | None = None,
+    goal: GoalSpec | None = None,
+    baseline: str | None = None,
+    alpha: float = 0.05,
+    margin: float = 0.02,
+    seed: int = 0,
+) -> Verdict:
+    """Weigh the approaches and say what to do next.
+
+    Args:
+        results: Outcomes of one split by approach name.
+        facts: What else is known about each, by the same names.
+        as_of: Day of the verdict; prices are aged against it.
+        money: The money section; left out, its defaults.
+        goal: Constraints; left out, none.
+        baseline: The approach every other one must beat, if it is among them.
+        alpha: One minus the confidence level of all intervals.
+        margin: Success rates within this count as equivalent.
+        seed: Of all resampling.
+    """
+    money, goal = money or MoneySpec(), goal or GoalSpec()
+    baseline = baseline if baseline in results else None
+    weighing = Weighing(results=results, facts=facts, money=money, goal=goal, baseline=baseline, alpha=alpha, seed=seed)
+    excluded = exclusions(weighing)
+    draws = draw_candidates(weighing, [name for name in results if name not in excluded])
+    economics = assess(
+        results, facts, money, as_of=as_of, candidates=draws.names if draws else (), alpha=alpha, seed=seed
+    )
+    evidence = Evidence(results=results, facts=facts, draws=draws, alpha=alpha, margin=margin, seed=seed)
+    gates = pass_gates(evidence)
+    call = call_it(weighing, draws, excluded)
+    standings = _standings(weighing, draws, excluded, economics, first=call.leader)
+    hinges = tuple(hinge for hinge in economics.hinges if hinge.flips_at is not None)
+    return Verdict(
+        choice=call.choice,
+        sentence=call.sentence,
+        reasons=_reasons(weighing, draws, economics, call, excluded),
+        runner_up=call.runner_up,
+        p_best=call.p_best,
+        expected_monthly_loss_usd=call.loss_usd,
+        hinges_on=hinges,
+        cases_to_settle=call.cases_to_settle,
+        what_would_change_it=_what_would_change_it(economics, gates, call, draws),
+        unknowns=_unknowns(weighing, draws, excluded, gates),
+        gates=gates,
+        mistakes=find_mistakes(evidence, {gate.name: gate for gate in gates}),
+        stale_prices=_stale_prices(weighing, as_of),
+        standings=standings,
+        economics=economics,
+        as_of=as_of.isoformat(),
+    )
+
+
+# --- private ---------------------------------------------------------------------------------------------------------
+
+
+def _standings(
+    weighing: Weighing,
+    draws: JointDraws | None,
+    excluded: Mapping[str, str],
+    economics: Economics,
+    *,
+    first: str | None,
+) -> tuple[Standing, ...]:
+    standings = []
+    for name, results in weighing.results.items():
+        at = draws.names.index(name) if draws is not None and name in draws.names else None
+        standings.append(
+            Standing(
+                name=name,
+                rung=rung_of(weighing.facts[name].levers),
+                cost_per_success_usd=economics.ledger_of(name).cost_per_success_usd,
+                p_meets_goal=p_meets_goal(results, weighing.goal),
+                p_best=float(draws.p_best[at]) if draws is not None and at is not None else None,
+                expected_monthly_loss_usd=(
+                    float(draws.expected_monthly_loss[at]) if draws is not None and at is not None else None
+                ),
+                beats_baseline=_against_baseline(weighing, draws, excluded, name),
+                excluded_because=excluded.get(name),
+            )
+        )
+
+    def place(standing: Standing) -> tuple[bool, bool, float, str]:
+        loss = standing.expected_monthly_loss_usd
+        return (
+            standing.excluded_because is not None,
+            standing.name != first,
+            math.inf if loss is None else loss,
+            standing.name,
+        )
+
+    return tuple(sorted(standings, key=place))
+
+
+def _against_baseline(
+    weighing: Weighing, draws: JointDraws | None, excluded: Mapping[str, str], name: str
+) -> Literal["yes", "no", "undecided", "is_baseline", "no_baseline"]:
+    if weighing.baseline is None:
+        return "no_baseline"
+    if name == weighing.baseline:
+        return "is_baseline"
+    if name in excluded:
+        return "undecided"
+    if weighing.baseline in excluded:  # what misses the goal is beaten by what may reach it
+        return "yes"
+    return beats(draws, name, weighing.baseline) if draws is not None else "undecided"
+
+
+def _reasons(
+    weighing: Weighing, draws: JointDraws | None, economics: Economics, call: Call, excluded: Mapping[str, str]
+) -> tuple[str, ...]:
+    reasons = [
+        wording.cost_reason(
+            name,
+            economics.ledger_of(name).cost_per_success_usd,
+            success_rate(weighing.results[name], alpha=weighing.alpha),
+        )
+        for name in (call.leader, call.runner_up)
+        if name is not None
+    ]
+    leader, baseline = call.leader, weighing.baseline
+    if draws is not None and leader is not None and baseline in draws.names and leader != baseline:
+        reasons.append(
+            wording.baseline_reason(leader, baseline, beats(draws, leader, baseline), draws.p_cheaper(leader, baseline))
+        )
+    if leader is not None and leader == baseline:
+        reasons.append(f"No other approach clearly beats {leader}, the baseline.")
+    reasons += [f"{name} is out: {because}." for name, because in excluded.items()]
+    return tuple(reasons)
+
+
+def _what_would_change_it(
+    economics: Economics, gates: Collection[Gate], call: Call, draws: JointDraws | None
+) -> tuple[str, ...]:
+    changes = [hinge.sentence for hinge in economics.hinges if hinge.flips_at is not None]
+    changes += [
+        found.sentence
+        for found in economics.break_evens
+        if {found.a, found.b} == {call.leader, call.runner_up} and found.volume is not None
+    ]
+    if call.cases_to_settle and draws is not None:
+        changes.append(f"About {call.cases_to_settle:,} more scored cases, beyond the {draws.n_cases:,} so far.")
+    changes += [
+        f"{gate.question} {gate.cheapest_evidence[0].upper()}{gate.cheapest_evidence[1:]}."
+        for gate in gates
+        if gate.answer == "unknown" and gate.cheapest_evidence
+    ]
+    return tuple(changes)
+
+
+def _unknowns(
+    weighing: Weighing, draws: JointDraws | None, excluded: Mapping[str, str], gates: Collection[Gate]
+) -> tuple[str, ...]:
+    unknowns = [f"{gate.question} {gate.evidence}." for gate in gates if gate.answer == "unknown"]
+    if weighing.money.failed_task_usd == 0:
+        unknowns.append("What a failed task costs: it is counted as nothing (money.failed_task_usd).")
+    if all(np.isnan(one.review_seconds).all() for one in weighing.results.values()):
+        unknowns.append("How long a person needs to check an answer: no review was timed, so it is assumed.")
+    unscored = {name: one.n_unscored for name, one in weighing.results.items() if one.n_unscored}
+    if unscored:
+        unknowns.append("Unscored cases: " + wording.listed([f"{n} of {name}" for name, n in unscored.items()]) + ".")
+    largest = max((one.n for name, one in weighing.results.items() if name not in excluded), default=0)
+    if draws is not None and draws.n_cases < largest:
+        unknowns.append(
+            f"The approaches did different cases; they were compared on the {draws.n_cases:,} that all of them did."
+        )
+    return tuple(unknowns)
+
+
+def _stale_prices(weighing: Weighing, as_of: date) -> tuple[str, ...]:
+    stale = []
+    for name in weighing.results:
+        price = weighing.facts[name].price
+        if price.kind == "quoted" and price.as_of:
+            age = (as_of - date.fromisoformat(price.as_of)).days
+            if age > weighing.money.stale_after_days:
+                stale.append(wording.stale_price(weighing.facts[name], as_of))
+    return tuple(stale)

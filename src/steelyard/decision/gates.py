@@ -1,0 +1,260 @@
+"""The five questions of the decision, in their order, answered from the outcomes of a study.
+
+Each answer is yes, no or unknown, with the numbers it rests on; unknown names the cheapest evidence that would settle
+it. Approaches are grouped by the levers they pull, and each group speaks through its most successful member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from steelyard.decision import wording
+from steelyard.decision.standings import JointDraws
+from steelyard.decision.verdict import Gate, GateAnswer
+from steelyard.economics.costs import is_tuned
+from steelyard.economics.ledger import ApproachFacts
+from steelyard.measure.comparing import comparisons
+from steelyard.measure.paired import square_and_add
+from steelyard.measure.results import ApproachResults
+from steelyard.measure.scorecard import Comparison
+from steelyard.measure.scoring import task_costs
+
+MAX_UNFIT_SHARE = 0.02
+"""A base model fits when no more than this share of its cases were too long for it or failed at the endpoint."""
+
+FEW_LABELS = 100
+"""Fewer labelled cases than this are too few to learn from."""
+
+MIN_HALF = 20
+"""Scored cases needed in the older and in the newer half before stability over time is judged."""
+
+STABLE_WITHIN = 0.15
+"""Halves differing surely by less than this count as stable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the gates and the detection of mistakes look at."""
+
+    results: Mapping[str, ApproachResults]
+    facts: Mapping[str, ApproachFacts]
+    draws: JointDraws | None
+    """Of the candidates; `None` when there are none."""
+    alpha: float
+    margin: float
+    seed: int
+
+    def best_where(self, holds: Callable[[ApproachFacts], bool]) -> str | None:
+        """The most successful approach of a kind, or `None` when there is none with a scored case."""
+        names = [
+            name
+            for name, facts in self.facts.items()
+            if name in self.results and holds(facts) and not np.isnan(self.results[name].success).all()
+        ]
+        return max(names, key=lambda name: (float(np.nanmean(self.results[name].success)), name), default=None)
+
+    def compare(self, one: str, other: str) -> Comparison:
+        """`one` against `other` on their common cases."""
+        return comparisons(self.results, alpha=self.alpha, margin=self.margin, pairs=[(one, other)], seed=self.seed)[0]
+
+
+def pass_gates(evidence: Evidence) -> tuple[Gate, ...]:
+    """All gates, in the order in which they are to be asked."""
+    return (
+        _base_fits(evidence),
+        _workflow_pays(evidence),
+        _knowledge_failures(evidence),
+        _failures_recur(evidence),
+        _tuning_ready(evidence),
+    )
+
+
+def uses_only(facts: ApproachFacts, lever: str) -> bool:
+    """Whether an approach asks a model and pulls this lever and no other."""
+    return facts.calls_model and facts.levers == (lever,)
+
+
+# --- private ---------------------------------------------------------------------------------------------------------
+
+
+def _base_fits(evidence: Evidence) -> Gate:
+    gate = _asked("base_fits", "Is the base model fit: context, access, price?")
+    asking = [name for name, facts in evidence.facts.items() if facts.calls_model and name in evidence.results]
+    if not asking:
+        return gate("unknown", "no approach that asks a model was run", "run one prompt on one model")
+    unfit = {name: _unfit_share(evidence.results[name]) for name in asking}
+    best = min(unfit, key=lambda name: (unfit[name], name))
+    if unfit[best] > MAX_UNFIT_SHARE:
+        return gate(
+            "no",
+            f"even {best} could not take or did not get through {wording.percent(unfit[best])} of its cases",
+            "run the same prompt on a model with a longer context or a more reliable endpoint",
+        )
+    unpriced = [name for name in asking if task_costs(evidence.results[name], evidence.facts[name].price).usd is None]
+    if unpriced:
+        return gate(
+            "unknown",
+            f"no price is known for {wording.listed(unpriced)}",
+            "write the vendor's prices under models.endpoints in study.yaml",
+        )
+    bases = sorted({evidence.facts[name].endpoint or "local" for name in asking})
+    fine = f"at most {wording.percent(unfit[best])} of cases too long or failed, prices known"
+    if len(bases) == 1:
+        return gate(
+            "unknown",
+            f"{fine}, but only one base model was tried ({bases[0]})",
+            "run the best prompt on one stronger and one cheaper model",
+        )
+    return gate("yes", f"{fine}; {len(bases)} base models tried: {wording.listed(bases)}")
+
+
+def _unfit_share(results: ApproachResults) -> float:
+    unfit = sum(results.status_counts.get(status, 0) for status in ("too_long", "failed"))
+    return unfit / max(1, results.n_outcomes)
+
+
+def _workflow_pays(evidence: Evidence) -> Gate:
+    gate = _asked("workflow_pays", "Does workflow work (schema, examples, validation, splitting) still pay?")
+    workflow = evidence.best_where(lambda facts: "workflow" in facts.levers and not is_tuned(facts))
+    prompt = evidence.best_where(lambda facts: uses_only(facts, "prompt"))
+    if workflow is None or prompt is None:
+        missing = "with" if workflow is None else "without"
+        return gate(
+            "unknown", f"no approach {missing} workflow was run", f"run one approach {missing} schema and repair"
+        )
+    return _answered_by(gate, evidence, workflow, prompt)
+
+
+def _knowledge_failures(evidence: Evidence) -> Gate:
+    gate = _asked("knowledge_failures", "Are failures knowledge failures?")
+    retrieval = evidence.best_where(
+        lambda facts: facts.calls_model and "retrieval" in facts.levers and not is_tuned(facts)
+    )
+    without = evidence.best_where(
+        lambda facts: facts.calls_model and "retrieval" not in facts.levers and not is_tuned(facts)
+    )
+    probe = "run the gold-source probe: give the source with the answer and count what then passes"
+    if retrieval is None or without is None:
+        return gate("unknown", "retrieval was not compared with the same model without it", probe)
+    comparison = evidence.compare(retrieval, without)
+    told = _comparison_evidence(comparison)
+    if comparison.evidence == "a":
+        return gate("yes", f"what retrieval shows makes failures pass: {told}")
+    # Retrieval that does not help may have found the wrong sources, so 'no' needs the probe.
+    return gate("unknown", f"retrieval does not clearly help: {told}", probe)
+
+
+def _failures_recur(evidence: Evidence) -> Gate:
+    gate = _asked("failures_recur", "Are the remaining failures recurring and stable?")
+    leader = evidence.best_where(lambda _: True)
+    if leader is None:
+        return gate("unknown", "no case was scored", "score the cases")
+    results = evidence.results[leader]
+    notes = []
+    repeated = (results.n_repeats > 1) & (results.success_low < 1)
+    if repeated.any():
+        always = float((results.success_high[repeated] == 0).mean())
+        notes.append(f"{wording.percent(always)} of the failing cases of {leader} fail in every repeat")
+        if always < 0.5:
+            return gate("no", f"{notes[0]}: most failures come and go")
+    halves = _halves(results)
+    if halves is None:
+        because = notes or [f"{leader} was run once per case, and too few cases are dated"]
+        return gate("unknown", "; ".join(because), "give the cases dates, or run every case three times")
+    older, newer, low, high = halves
+    notes.append(
+        f"success of {leader} is {wording.percent(older)} on the older half of the cases and {wording.percent(newer)}"
+        f" on the newer half (difference {low:+.1%} to {high:+.1%})"
+    )
+    told = "; ".join(notes)
+    if low > 0 or high < 0:
+        return gate("no", told)
+    if low >= -STABLE_WITHIN and high <= STABLE_WITHIN:
+        return gate("yes", told)
+    return gate("unknown", told, "score more dated cases")
+
+
+def _halves(results: ApproachResults) -> tuple[float, float, float, float] | None:
+    """Success in the older and newer half by date, and the interval of newer minus older."""
+    dated = [
+        (time, success)
+        for time, success in zip(results.time, results.success.tolist(), strict=True)
+        if time is not None and not np.isnan(success)
+    ]
+    dated.sort()
+    half = len(dated) // 2
+    if half < MIN_HALF:
+        return None
+    older = float(np.mean([success for _, success in dated[:half]]))
+    newer = float(np.mean([success for _, success in dated[-half:]]))
+    interval = square_and_add(newer, older, half, 0.0)
+    return older, newer, interval.low, interval.high
+
+
+def _tuning_ready(evidence: Evidence) -> Gate:
+    gate = _asked(
+        "tuning_ready", "Are labels enough, and is the lower bound of tuning's gain above its full cost in the horizon?"
+    )
+    tuned = evidence.best_where(is_tuned)
+    untuned = evidence.best_where(lambda facts: not is_tuned(facts))
+    if tuned is None or untuned is None:
+        return gate(
+            "unknown", "tuned and untuned approaches were not both run", "train a head on the labels: it takes seconds"
+        )
+    n_labels = evidence.facts[tuned].n_labels
+    if n_labels < FEW_LABELS:
+        return gate("no", f"{tuned} had {n_labels} labelled cases; fewer than {FEW_LABELS} are too few to learn from")
+    draws = evidence.draws
+    rivals = [] if draws is None else [name for name in draws.names if not is_tuned(evidence.facts[name])]
+    if draws is None or tuned not in draws.names or not rivals:
+        comparison = evidence.compare(tuned, untuned)
+        return gate(
+            "unknown",
+            f"costs cannot be compared; {_comparison_evidence(comparison)}",
+            "give prices and a goal that both a tuned and an untuned approach may reach",
+        )
+    rival = min(rivals, key=lambda name: draws.loss_of(name))
+    saving = -draws.cost_difference(tuned, rival) * draws.successes_per_month.mean(axis=0)[draws.names.index(tuned)]
+    if len(saving) == 0:
+        return gate("unknown", f"{tuned} or {rival} hardly ever succeeds", "read the failed cases")
+    low, high = (float(end) for end in np.quantile(saving, [evidence.alpha / 2, 1 - evidence.alpha / 2]))
+    told = (
+        f"with {n_labels:,} labelled cases, building and retraining included, {tuned} saves"
+        f" ${low:,.0f} to ${high:,.0f} a month against {rival}"
+    )
+    if low > 0:
+        return gate("yes", told)
+    if high < 0:
+        return gate("no", told)
+    return gate("unknown", told, "score more cases for the two")
+
+
+def _answered_by(gate: Callable[..., Gate], evidence: Evidence, one: str, other: str) -> Gate:
+    comparison = evidence.compare(one, other)
+    told = _comparison_evidence(comparison)
+    if comparison.evidence == "a":
+        return gate("yes", told)
+    if comparison.evidence in ("b", "equivalent"):
+        return gate("no", told)
+    more = comparison.cases_to_settle
+    return gate("unknown", told, f"score {more:,} more cases for the two" if more else "score the unscored cases")
+
+
+def _comparison_evidence(comparison: Comparison) -> str:
+    difference = comparison.difference
+    if difference.value is None or difference.low is None or difference.high is None:
+        return f"{comparison.a} and {comparison.b} have too few scored cases in common"
+    return (
+        f"{comparison.a} against {comparison.b} on {comparison.n:,} cases: {difference.value:+.1%} success"
+        f" ({difference.low:+.1%} to {difference.high:+.1%})"
+    )
+
+
+def _asked(name: str, question: str) -> Callable[..., Gate]:
+    def gate(answer: GateAnswer, evidence: str, cheapest_evidence: str | None = None) -> Gate:
+        return Gate(name=name, question=question, answer=answer, evidence=evidence, cheapest_evidence=cheapest_evidence)
+
+    return gate
