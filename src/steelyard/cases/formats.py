@@ -1,0 +1,358 @@
+"""From a file on disk to plain rows, whatever the format, with the place each row came from.
+
+CSV (comma, semicolon or tab), JSON Lines, a JSON list and Parquet all end as the same `Table`: one dictionary a row,
+the line it starts on, and every problem met on the way. Nothing here knows what a case is.
+
+A file that cannot be read at all (missing, wrong encoding, not text) raises at once; a file with bad rows gives the
+good rows and a `Problem` for each bad one, so that a person mends the whole file in one go.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from steelyard.errors import InputError, Problem
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """The rows of a file, as they stand in it."""
+
+    name: str
+    """File name, as messages name it."""
+    rows: list[Row]
+    lines: list[int]
+    """For each row the physical line it starts on, from 1; in Parquet the row number."""
+    problems: list[Problem]
+    """Rows that could not be read; they are not in `rows`."""
+    is_text_only: bool
+    """True for CSV, where every value is text and a blank cell means that there is none."""
+
+    def where(self, index: int, field: str | None = None) -> str:
+        """`file:line` or `file:line:field` of one row."""
+        place = f"{self.name}:{self.lines[index]}"
+        return f"{place}:{field}" if field else place
+
+
+def load_table(path: Path) -> Table:
+    """Read a CSV, JSONL, JSON or Parquet file.
+
+    Args:
+        path: The file; its suffix says the format.
+
+    Raises:
+        InputError: The file is missing, a folder, empty, of an unknown format, not UTF-8, or damaged as a whole.
+    """
+    if path.is_dir():
+        raise InputError(Problem(what=f"{str(path)!r} is a folder, not a file of cases", hint=_FORMATS_HINT))
+    if not path.exists():
+        raise InputError(Problem(what=f"the file of cases {str(path)!r} does not exist", hint=_missing_hint(path)))
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise InputError(Problem(what=f"{path.name!r} has no known format", where=path.name, hint=_FORMATS_HINT))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(Problem(what=f"the file of cases {str(path)!r} cannot be read: {reason}")) from error
+    if not content.strip():
+        raise InputError(Problem(what="the file is empty", where=path.name, hint="put at least one case in it"))
+    return _READERS[suffix](path.name, content)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Text: encoding, and what is not text at all
+# ---------------------------------------------------------------------------------------------------------------------
+
+_FORMATS_HINT = "give a .csv, .tsv, .jsonl, .json or .parquet file"
+
+_SIGNATURES = (
+    (b"PK\x03\x04", "an Excel workbook or a zip archive", "export the sheet as CSV (UTF-8)"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file", "export the sheet as CSV (UTF-8)"),
+    (b"%PDF", "a PDF document", _FORMATS_HINT),
+    (b"\x1f\x8b", "a gzip archive", "unpack it first"),
+    (b"PAR1", "a Parquet file", "rename it to end in .parquet"),
+    (b"SQLite format 3\x00", "an SQLite database", "export the table as CSV (UTF-8)"),
+)
+
+# What no text file holds, in any encoding this program reads: control characters other than tab, line ends, form feed.
+_CONTROL_BYTES = bytes(set(range(32)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
+
+
+def _missing_hint(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"the folder {str(path.parent)!r} does not exist either"
+    similar = sorted(other.name for other in path.parent.iterdir() if other.suffix.lower() in _READERS)
+    return f"files of cases beside it: {', '.join(similar[:8])}" if similar else _FORMATS_HINT
+
+
+def _decode(name: str, content: bytes) -> str:
+    for signature, kind, hint in _SIGNATURES:
+        if content.startswith(signature):
+            raise InputError(Problem(what=f"the file is {kind}, not text", where=name, hint=hint))
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(Problem(what="the file looks like UTF-16", where=name, hint="re-save it as UTF-8"))
+    # Binary is told by its control characters, because stray bytes above 0x7f are far more often Latin text.
+    head = content[:65_536]
+    n_control = len(head) - len(head.translate(None, _CONTROL_BYTES))
+    if n_control > len(head) * 0.02:
+        raise InputError(Problem(what="the file is binary, not text", where=name, hint=_FORMATS_HINT))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # `start` counts from behind a byte order mark, which the codec has already taken off.
+        offset = error.start + (3 if content.startswith(b"\xef\xbb\xbf") else 0)
+        line = content.count(b"\n", 0, offset) + 1
+        raise InputError(
+            Problem(
+                what=f"byte {offset} (0x{content[offset]:02x}) is not UTF-8; {_guess_encoding(content)}",
+                where=f"{name}:{line}",
+                hint="re-save the file as UTF-8",
+            )
+        ) from error
+
+
+def _guess_encoding(content: bytes) -> str:
+    try:
+        content.decode("cp1252")
+    except UnicodeDecodeError:
+        return "its encoding is not one this program can name"
+    return "the file looks like cp1252 (Windows, Western European)"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# CSV
+# ---------------------------------------------------------------------------------------------------------------------
+
+_DELIMITERS = (",", ";", "\t")
+
+
+def _read_csv(name: str, content: bytes) -> Table:
+    text = _decode(name, content)
+    delimiter = _sniff_delimiter(text)
+    rows: list[Row] = []
+    lines: list[int] = []
+    problems: list[Problem] = []
+    header: list[str] | None = None
+    for cells, line, damage in _records(text, delimiter):
+        if damage is not None:
+            hint = 'close every quoted cell with a double quote, and write a quote inside one as ""'
+            problems.append(Problem(what=f"the CSV breaks here: {damage}", where=f"{name}:{line}", hint=hint))
+        elif not cells:
+            continue
+        elif header is None:
+            header = _header(name, line, cells)
+        elif len(cells) != len(header):
+            more = "more" if len(cells) > len(header) else "fewer"
+            what = f"the row has {len(cells)} cells, {more} than the {len(header)} columns of the header"
+            hint = f"put double quotes around a text that holds {_delimiter_name(delimiter)} or a line break"
+            problems.append(Problem(what=what, where=f"{name}:{line}", hint=hint))
+        else:
+            rows.append(dict(zip(header, cells, strict=True)))
+            lines.append(line)
+    return Table(name=name, rows=rows, lines=lines, problems=problems, is_text_only=True)
+
+
+class _Record(NamedTuple):
+    cells: list[str]
+    line: int
+    damage: str | None
+
+
+def _records(text: str, delimiter: str) -> Iterator[_Record]:
+    """Every CSV record with the line it starts on; the first damaged one ends the file."""
+    with _unlimited_field_size():
+        # newline="" keeps line breaks inside quoted cells as they are.
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        while True:
+            start = reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield _Record([], start, str(error))
+                return
+            yield _Record(cells, start, None)
+
+
+@contextmanager
+def _unlimited_field_size() -> Iterator[None]:
+    """Let long cells through: a cell over `max_chars` is reported with its field, which the csv module cannot do."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _sniff_delimiter(text: str) -> str:
+    """The delimiter that cuts the header into most cells; a tie, as in a one-column file, goes to the comma."""
+
+    def n_header_cells(delimiter: str) -> int:
+        return next((len(record.cells) for record in _records(text, delimiter) if record.cells), 0)
+
+    return max(_DELIMITERS, key=n_header_cells)
+
+
+def _delimiter_name(delimiter: str) -> str:
+    return {",": "a comma", ";": "a semicolon", "\t": "a tab"}[delimiter]
+
+
+def _header(name: str, line: int, cells: list[str]) -> list[str]:
+    header = [cell.strip() or f"column {position}" for position, cell in enumerate(cells, 1)]
+    repeated = sorted({cell for cell in header if header.count(cell) > 1})
+    if repeated:
+        raise InputError(
+            [
+                Problem(
+                    what=f"the header names {column!r} {header.count(column)} times",
+                    where=f"{name}:{line}:{column}",
+                    hint="give every column its own name",
+                )
+                for column in repeated
+            ]
+        )
+    return header
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# JSON Lines and JSON lists
+# ---------------------------------------------------------------------------------------------------------------------
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def _read_json(name: str, content: bytes) -> Table:
+    """Either kind under either suffix: a list starts with a bracket, and no line of JSONL with a case does."""
+    text = _decode(name, content)
+    items = _list_items(text) if text.lstrip().startswith("[") else _line_items(text)
+    rows: list[Row] = []
+    lines: list[int] = []
+    problems: list[Problem] = []
+    for value, line, damage in items:
+        if damage is not None:
+            hint = "write one JSON object a line" if name.lower().endswith("l") else None
+            problems.append(Problem(what=f"not valid JSON: {damage}", where=f"{name}:{line}", hint=hint))
+        elif not isinstance(value, dict):
+            what = f"the row is a JSON {_json_kind(value)}, not an object"
+            problems.append(Problem(what=what, where=f"{name}:{line}", hint='write each case as {"field": value, ...}'))
+        else:
+            rows.append(value)
+            lines.append(line)
+    return Table(name=name, rows=rows, lines=lines, problems=problems, is_text_only=False)
+
+
+class _Item(NamedTuple):
+    value: Any
+    line: int
+    damage: str | None
+
+
+def _line_items(text: str) -> Iterator[_Item]:
+    # Only \n ends a line: str.splitlines would also cut at separators that JSON allows inside strings.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            yield _Item(orjson.loads(line), number, None)
+        except orjson.JSONDecodeError as error:
+            yield _Item(None, number, f"{error.msg} at character {error.colno}")
+
+
+def _list_items(text: str) -> Iterator[_Item]:
+    """The items of a JSON list one by one, because only so the line of each is known."""
+    decoder = json.JSONDecoder()
+    line, counted = 1, 0
+    position = _skip_space(text, text.index("[") + 1)
+    if text.startswith("]", position):
+        return
+    while True:
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            _, end = decoder.raw_decode(text, position)
+            yield _Item(orjson.loads(text[position:end]), line, None)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            at = line + text.count("\n", position, getattr(error, "pos", position))
+            yield _Item(None, at, reason)
+            return
+        position = _skip_space(text, end)
+        if text.startswith("]", position):
+            return
+        if not text.startswith(",", position):
+            yield _Item(None, line + text.count("\n", counted, position), "a comma or the closing bracket is missing")
+            return
+        position = _skip_space(text, position + 1)
+
+
+def _skip_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _json_kind(value: object) -> str:
+    kinds = {str: "string", bool: "boolean", int: "number", float: "number", list: "list"}
+    return kinds.get(type(value), "null")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parquet
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _read_parquet(name: str, content: bytes) -> Table:
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(io.BytesIO(content))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(
+            Problem(what="the file is not a readable Parquet file", where=name, hint="write it again, or export as CSV")
+        ) from error
+    rows = [{column: _plain(value) for column, value in row.items()} for row in frame.iter_rows(named=True)]
+    lines = list(range(1, len(rows) + 1))
+    return Table(name=name, rows=rows, lines=lines, problems=[], is_text_only=False)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a Parquet cell is anything
+    """The value as JSON could hold it, so that cases from every format are alike."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return value
+
+
+_READERS = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".jsonl": _read_json,
+    ".ndjson": _read_json,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+    ".pq": _read_parquet,
+}
