@@ -39,7 +39,7 @@ class ScriptedAsk:
         status = entry if isinstance(entry, AttemptStatus) else AttemptStatus.ANSWERED
         text = entry if not isinstance(entry, AttemptStatus) else "cut of" if entry is AttemptStatus.TRUNCATED else ""
         return Attempt(
-            digest=request.digest(model="scripted"),
+            digest=f"scripted-{len(self.asked)}",
             endpoint=request.endpoint,
             model="scripted",
             status=status,

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import jinja2
 import jinja2.meta
 import jinja2.nodes
+import jinja2.sandbox
 import orjson
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from steelyard.approaches.spec import PromptSpec
 from steelyard.cases.case import CaseInput
@@ -43,10 +43,11 @@ SHORT_SYSTEM = "{{ task.answer_form }}"
 """For tuned models: their weights know the task and its labels."""
 
 ONE_FIELD_USER = "{{ fields[task.input_fields[0]] }}"
-MANY_FIELDS_USER = """\
-{% for name in task.input_fields %}
-{{ name }}: {{ fields[name] }}
-{% endfor %}"""
+MANY_FIELDS_USER = (
+    "{% for name in task.input_fields %}"
+    "{{ name }}: {{ fields[name] }}{{ '' if loop.last else '\n' }}"
+    "{% endfor %}"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,8 +183,8 @@ def _finalize(value: Any) -> Any:  # noqa: ANN401 - any value a template can hol
     return value
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
+def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # prompts are plain text; nothing here is ever HTML
         trim_blocks=True,
@@ -197,6 +198,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 _ENVIRONMENT = _environment()
+_SANDBOXED = "use the fields of the case and the filters of Jinja alone"
 
 
 def _compile(source: str, *, known: set[str], where: str, about_the_case: bool) -> jinja2.Template:
@@ -215,7 +217,7 @@ def _compile(source: str, *, known: set[str], where: str, about_the_case: bool) 
         Problem(
             what=f"line {node.lineno} of the template reads {_attribute(node)!r}, which templates may not",
             where=where,
-            hint="use the fields of the case and the filters of Jinja alone",
+            hint=_SANDBOXED,
         )
         for node in tree.find_all((jinja2.nodes.Getattr, jinja2.nodes.Getitem))
         if _attribute(node).startswith("__")
@@ -253,6 +255,10 @@ def _known_names(name: str, known: set[str], *, about_the_case: bool) -> str:
 def _render(template: jinja2.Template, variables: Mapping[str, Any], *, where: str) -> str:
     try:
         return template.render(variables)
+    except jinja2.sandbox.SecurityError as error:
+        raise InputError(
+            Problem(what=f"the template does what templates may not: {error}", where=where, hint=_SANDBOXED)
+        ) from error
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise InputError(
             Problem(

@@ -85,7 +85,8 @@ def fold_text(text: str) -> str:
     """
     # NFKC both before and after casefold: each can undo the other's work (Unicode 3.13, D146).
     unified = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    spaced = "".join(" " if unicodedata.category(character)[0] == "P" else character for character in unified)
+    # Unicode counts the backtick as a symbol; in answers of models it is a quote.
+    spaced = "".join(" " if c == "`" or unicodedata.category(c)[0] == "P" else c for c in unified)
     return " ".join(spaced.split()) or " ".join(unified.split())
 
 

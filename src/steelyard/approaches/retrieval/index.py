@@ -139,7 +139,8 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1; a row of zeros stays, and is similar to nothing."""
     found = np.asarray(vectors, dtype=np.float32)
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    return found / np.maximum(lengths, np.float32(1e-12))
+    unit: NDArray[np.float32] = found / np.maximum(lengths, np.float32(1e-12))
+    return unit
 
 
 def _digest(body: object) -> str:
@@ -149,7 +150,7 @@ def _digest(body: object) -> str:
 def _load(path: Path, *, n_cases: int) -> tuple[NDArray[np.float32], float] | None:
     """What was stored, or `None` when there is nothing or it is damaged: then it is made again."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             vectors, seconds = stored["vectors"], float(stored["seconds"])
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
         return None
