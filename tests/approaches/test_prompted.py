@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.approaches.approach import Prepared
+from steelyard.approaches.approach import Prepared, Setup
 from steelyard.approaches.conformance import check_approach
 from steelyard.approaches.fakes import ScriptedAsk
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.prompted import RESAMPLE_TEMPERATURE
 from steelyard.approaches.spec import ApproachSpec, Lever
+from steelyard.approaches.tuning.examples import PromptOf, TargetOf
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import Case, CaseInput
 from steelyard.errors import InputError
@@ -22,7 +23,7 @@ from steelyard.models.calls import AttemptStatus, Message
 from tests.approaches.world import tickets, triage_task, workbench
 
 CASE = CaseInput(id="new", fields={"text": "give my money back"})
-APPROACHES = {
+APPROACHES: dict[str, dict[str, object]] = {
     "zero-shot": {},
     "few-shot": {"prompt": {"examples": 3}},
     "workflow": {"prompt": {"enforce_schema": True}, "workflow": {"repair": 2}},
@@ -261,3 +262,33 @@ def test_a_prompt_that_fills_the_context_is_announced(tmp_path: Path) -> None:
     bench = replace(workbench(tmp_path, task=triage_task(instruction="x " * 5000)), say=said.append)
     prepared(bench, "few-shot")
     assert any("may not fit" in line for line in said)
+
+
+@pytest.mark.parametrize("levers", [{}, {"retrieval": {"examples": 2}}, {"prompt": {"enforce_schema": True}}])
+async def test_a_tuned_model_is_trained_on_the_prompt_it_will_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levers: dict[str, object]
+) -> None:
+    """The tuner gets the deployed conversation and target of usable cases alone; calls name its adapter."""
+    from steelyard.approaches.tuning import lora
+
+    seen: dict[str, tuple[tuple[Message, ...], str]] = {}
+
+    def train(spec: object, *, prompt: PromptOf, target: TargetOf, bench: Workbench) -> lora.TunedAdapter:
+        seen.update({str(case.input["text"]): (prompt(case.visible()), target(case)) for case in bench.train})
+        setup = Setup(seconds=3600.0, cost_usd=0.05, n_examples=9, reused=False, card={"base": "tiny"})
+        return lora.TunedAdapter(path=tmp_path / "adapter.gguf", digest="ada", setup=setup)
+
+    monkeypatch.setattr(lora, "prepare_adapter", train)
+    train_cases = [*tickets(), Case(id="no", input={"text": "?"}), Case(id="odd", input={"text": "?"}, expected={})]
+    ready = prepared(workbench(tmp_path, train=train_cases), "tuned", tuning={"method": "lora"}, **levers)
+    ask = ScriptedAsk(['{"label": "refund"}'])
+    text = "please refund the payment"
+    await ready.approach.answer(CaseInput(id="refund-1", fields={"text": text}), ask)
+    (call,) = ask.asked
+    assert call.request.adapter == ready.adapter_digest == "ada"
+    assert call.request.messages[0].content.startswith("Answer with")
+    assert "card lost" not in call.request.messages[0].content
+    assert seen.keys() == {str(case.input["text"]) for case in tickets()}
+    assert seen[text] == (call.request.messages, '{"label":"refund"}' if "prompt" in levers else "refund")
+    assert (ready.setup.card, ready.setup.reused) == ({"base": "tiny"}, False)
+    assert ready.setup.seconds >= 3600

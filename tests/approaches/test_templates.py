@@ -123,7 +123,7 @@ def test_fields_named_like_the_surroundings_hide_nothing() -> None:
 def test_a_wrong_or_hostile_template_is_refused_when_it_is_compiled(field: str, source: str, what: str) -> None:
     """Nothing a template should not do is ever done, and the message names the template and what to do."""
     with pytest.raises(InputError) as caught:
-        compiled(**{field: source})
+        compiled(system=source) if field == "system" else compiled(user=source)
     assert what in str(caught.value)
     for problem in caught.value.problems:
         assert problem.where == f"study.yaml:approaches.a.prompt.{field}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,10 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
         from steelyard.approaches.tuning.lora import prepare_adapter
 
         tuned = prepare_adapter(
-            spec.tuning, prompt=lambda case: prompting.converse(case).messages, target=prompting.target, bench=bench
+            spec.tuning,
+            prompt=lambda case: prompting.converse(case).messages,
+            target=prompting.target,
+            bench=replace(bench, train=usable_examples(bench.train, bench.task)),
         )
         adapter, adapter_digest = tuned.path, tuned.digest
         setups.append(tuned.setup)

@@ -255,7 +255,7 @@ def _known_names(name: str, known: set[str], *, about_the_case: bool) -> str:
 def _render(template: jinja2.Template, variables: Mapping[str, Any], *, where: str) -> str:
     try:
         return template.render(variables)
-    except jinja2.sandbox.SecurityError as error:
+    except jinja2.exceptions.SecurityError as error:
         raise InputError(
             Problem(what=f"the template does what templates may not: {error}", where=where, hint=_SANDBOXED)
         ) from error
