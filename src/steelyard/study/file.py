@@ -82,8 +82,8 @@ def standard_ladder(*, classification: bool) -> dict[str, ApproachSpec]:
     ladder = {
         "zero-shot": ApproachSpec(),
         "few-shot": ApproachSpec(prompt=PromptSpec(examples=12)),
-        "workflow": ApproachSpec(prompt=PromptSpec(enforce_schema=True), workflow=WorkflowSpec()),
-        "retrieval": ApproachSpec(prompt=PromptSpec(enforce_schema=True), retrieval=RetrievalSpec()),
+        "workflow": ApproachSpec(prompt=PromptSpec(enforce_schema=True), workflow=WorkflowSpec(repair=2)),
+        "retrieval": ApproachSpec(prompt=PromptSpec(enforce_schema=True), retrieval=RetrievalSpec(examples=8)),
         "tuned-lora": ApproachSpec(tuning=TuningSpec(method="lora")),
         "tuned-head": ApproachSpec(model="none", tuning=TuningSpec(method="head")),
         "nearest": ApproachSpec(model="none", retrieval=RetrievalSpec(examples=1)),

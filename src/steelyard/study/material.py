@@ -1,0 +1,166 @@
+"""The cases of a study, read, audited, split and checked for leakage: everything that can go wrong before money flows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steelyard.cases.audit import Audit, audit
+from steelyard.cases.case import Case, Splits
+from steelyard.cases.leakage import check_leakage, refuse_pool_leak
+from steelyard.cases.read import read_cases
+from steelyard.cases.split import split_cases
+from steelyard.errors import InputError, Problem
+from steelyard.study.file import StudyFile
+from steelyard.task.output import validate
+from steelyard.task.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    """What a study works with."""
+
+    cases: tuple[Case, ...]
+    """All cases of the file."""
+    splits: Splits
+    """The labelled ones by use."""
+    audit: Audit
+    notes: tuple[str, ...]
+    """Findings worth knowing, one sentence each; none of them stops a run."""
+
+
+def load_material(folder: Path, file: StudyFile, task: Task) -> Material:
+    """Read and check the cases of a study.
+
+    Raises:
+        InputError: A row cannot be read, an expected output breaks the schema, nothing is left to test on, or a
+            declared split leaks. All problems of one kind at once.
+    """
+    cases = read_cases(
+        folder / file.cases.file, file.cases, input_fields=task.input_fields, expected_fields=task.expected_fields
+    )
+    found = audit(
+        cases,
+        validate_expected=lambda expected: validate(expected, task),
+        near_duplicates=file.cases.near_duplicates,
+        label_field=task.expected_fields[0] if task.labels else None,
+    )
+    if found.invalid_expected:
+        raise InputError(found.invalid_expected)
+    labelled = [case for case in cases if case.expected is not None]
+    if not labelled:
+        raise InputError(
+            Problem(
+                where=file.cases.file,
+                what=f"none of the {len(cases)} cases has an expected output, so nothing can be scored",
+                hint="fill in task.expected's column for at least some cases",
+            )
+        )
+    splits = split_cases(
+        labelled,
+        file.cases.split,
+        groups=found.groups,
+        stratify_by=task.expected_fields[0] if task.labels else None,
+    )
+    check_leakage(splits, found.groups)
+    refuse_pool_leak((*splits.train, *splits.dev), splits.test, found.groups)
+    empty = [name for name in ("train", "test") if not getattr(splits, name)]
+    if empty:
+        raise InputError(
+            Problem(
+                where=file.cases.file,
+                what=f"the {' and the '.join(empty)} split is empty: there are only {len(labelled)} labelled cases",
+                hint="bring more cases, or change cases.split in study.yaml",
+            )
+        )
+    return Material(cases=tuple(cases), splits=splits, audit=found, notes=tuple(_notes(found, task)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckResult:
+    """What `steelyard check` found."""
+
+    study: str
+    n_cases: int
+    n_by_split: dict[str, int]
+    label_counts: dict[str, int]
+    notes: tuple[str, ...]
+    approaches: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `check --json` prints."""
+        return {
+            "schema": "steelyard.check/1",
+            "study": self.study,
+            "n_cases": self.n_cases,
+            "n_by_split": self.n_by_split,
+            "label_counts": self.label_counts,
+            "notes": list(self.notes),
+            "approaches": list(self.approaches),
+        }
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{count:,} {name}" for name, count in self.n_by_split.items())
+        lines = [f"{self.n_cases:,} cases read; {sizes}; no leakage between them"]
+        if self.label_counts:
+            counts = self.label_counts
+            most, least = max(counts, key=lambda k: counts[k]), min(counts, key=lambda k: counts[k])
+            lines.append(
+                f"{len(counts)} labels, from {counts[most]:,} cases ({most}) down to {counts[least]:,} ({least})"
+            )
+        lines += [f"note: {note}" for note in self.notes]
+        lines.append(f"{len(self.approaches)} approaches: {', '.join(self.approaches)}")
+        return "\n".join(lines)
+
+
+def check_material(file: StudyFile, material: Material) -> CheckResult:
+    """Put what loading found into one result."""
+    splits = material.splits
+    return CheckResult(
+        study=file.study,
+        n_cases=len(material.cases),
+        n_by_split={"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)},
+        label_counts=dict(material.audit.label_counts),
+        notes=material.notes,
+        approaches=tuple(file.approaches),
+    )
+
+
+def _notes(found: Audit, task: Task) -> list[str]:
+    notes = []
+    if found.without_expected:
+        notes.append(f"{_cases(found.without_expected)} without expected output: left out, label them to use them")
+    if found.empty:
+        notes.append(f"{_cases(found.empty)} with empty input: kept, production has them too")
+    if found.exact_duplicates:
+        n = sum(len(group.cases) for group in found.exact_duplicates)
+        notes.append(
+            f"{n:,} cases repeat each other exactly, in {len(found.exact_duplicates):,} groups: kept on one side"
+        )
+    if found.near_duplicates:
+        n = sum(len(group.cases) for group in found.near_duplicates)
+        notes.append(
+            f"{n:,} cases nearly repeat each other, in {len(found.near_duplicates):,} groups: kept on one side"
+        )
+    if found.conflicts:
+        group = found.conflicts[0].cases
+        notes.append(
+            f"{len(found.conflicts):,} groups of duplicates carry different labels, for example {group[0].where} and "
+            f"{next(case.where for case in group if case.expected != group[0].expected)}: one of each pair is wrong"
+        )
+    unseen = [label for label in task.labels if label not in found.label_counts]
+    if unseen:
+        notes.append(f"no case carries the label {', '.join(map(repr, unseen))}: nothing is known about it")
+    if found.rare_labels:
+        rare = Counter({label: found.label_counts[label] for label in found.rare_labels})
+        listed = ", ".join(f"{label} ({count})" for label, count in sorted(rare.items()))
+        notes.append(f"labels with fewer than {found.rare_below} cases: {listed}; figures for them mean little")
+    return notes
+
+
+def _cases(cases: tuple[Case, ...]) -> str:
+    places = ", ".join(case.where for case in cases[:3])
+    more = f" and {len(cases) - 3:,} more" if len(cases) > 3 else ""
+    return f"{len(cases):,} {'case' if len(cases) == 1 else 'cases'} ({places}{more})"

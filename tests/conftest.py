@@ -1,0 +1,45 @@
+"""Tests cannot leave this machine or find a key by accident."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True)
+def _stays_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections beyond loopback fail at once, and keys of the person running the tests are out of reach."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else None
+        if isinstance(host, str) and not host.startswith(LOOPBACK):
+            raise AssertionError(f"a test tried to reach {host}")
+        connect(self, address)  # type: ignore[arg-type]  # whatever socket accepts
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    for name in list(os.environ):
+        if name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real datasets; tests that need it are skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the folder of real datasets is not here")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder that is also the working directory."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
