@@ -59,10 +59,10 @@ def money(usd: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Seconds, to about three digits.
+    """Seconds, to two digits or more.
 
-    >>> seconds(123.4), seconds(12.34), seconds(0.3123), seconds(0.0123), seconds(0.00001)
-    ('123 s', '12.3 s', '0.31 s', '0.012 s', '<0.001 s')
+    >>> seconds(123.4), seconds(12.34), seconds(0.3123), seconds(0.0123), seconds(0.0047), seconds(0.00001)
+    ('123 s', '12.3 s', '0.31 s', '0.012 s', '0.0047 s', '<0.0001 s')
     """
     return f"{_seconds_number(value)} s"
 
@@ -172,6 +172,8 @@ def shown(figure: Figure, unit: Unit) -> Shown:
 def interval(low: float | None, high: float | None, unit: Unit) -> str:
     """An interval in the unit of its figure; ends that may be negative are joined by 'to' instead of a dash.
 
+    Nothing for an interval without width; ends that read the same are written once.
+
     >>> interval(0.881, 0.94, "percent"), interval(-0.02, 0.03, "points"), interval(0.01, None, "usd")
     ('88.1–94.0%', '−2.0 to +3.0 points', 'at least $0.0100')
     """
@@ -182,6 +184,8 @@ def interval(low: float | None, high: float | None, unit: Unit) -> str:
         return ""
     if low is None or high is None:
         return f"at most {write(high)}" if high is not None else f"at least {write(low or 0.0)}"
+    if write(low) == write(high):
+        return "" if low == high else write(low)
     if unit == "percent":
         return f"{_percent_number(low)}–{_percent_number(high)}%"
     if unit == "points":
@@ -212,9 +216,10 @@ def _seconds_number(value: float) -> str:
     sign = "−" if value < 0 else ""
     if size == 0:
         return "0"
-    if size < 0.001:
-        return f"{sign}<0.001"
-    decimals = 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.0995 else 3
+    if size < 0.0001:
+        return f"{sign}<0.0001"
+    steps = ((99.95, 0), (9.995, 1), (0.0995, 2), (0.00995, 3))
+    decimals = next((decimals for least, decimals in steps if size >= least), 4)
     return f"{sign}{size:,.{decimals}f}"
 
 

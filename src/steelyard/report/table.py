@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from steelyard.decision.verdict import Standing, Verdict
+from steelyard.economics.ledger import TermName
 from steelyard.figures import Figure, Provenance, weakest
 from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.report.content import Goals, ReportContent
@@ -91,6 +92,15 @@ COLUMNS: tuple[Column, ...] = (
     ),
 )
 
+TERM_TITLES: dict[TermName, str] = {
+    "variable": "Calls and compute",
+    "review": "Review",
+    "failure": "Failures",
+    "upkeep": "Upkeep",
+    "setup": "Setup, spread",
+}
+"""What a finance lead would call the terms of the ledger."""
+
 
 def best_in(column: Column, scorecards: Sequence[Scorecard]) -> frozenset[str]:
     """Names of the approaches with the best point estimate; none where all are equal or fewer than two are known."""
@@ -165,7 +175,9 @@ def goals_text(goals: Goals) -> str:
     return ", ".join(asked) if asked else "none set"
 
 
-def comparisons_with(choice: str | None, comparisons: Sequence[Comparison]) -> tuple[list[Comparison], list[Comparison]]:
+def comparisons_with(
+    choice: str | None, comparisons: Sequence[Comparison]
+) -> tuple[list[Comparison], list[Comparison]]:
     """Comparisons that involve the choice, and the others."""
     involved = [pair for pair in comparisons if choice in (pair.a, pair.b)]
     return involved, [pair for pair in comparisons if pair not in involved]

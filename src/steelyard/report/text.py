@@ -21,10 +21,10 @@ _SMALLEST_UNASSIGNED = 0xFFFE
 def visible(text: str) -> str:
     r"""The text with control, bidirectional, invisible and unpaired surrogate characters shown by name.
 
-    Control characters get their Unicode picture, everything else its code point. Line breaks are normalised to `\n`.
+    Line breaks are normalised to `\n`.
 
     >>> visible("a\x1b[31mb"), visible("a\u202eb")
-    ('a␛[31mb', 'a⟨U+202E⟩b')
+    ('a⟨U+001B⟩[31mb', 'a⟨U+202E⟩b')
     """
     if text.isascii() and text.isprintable():
         return text
@@ -33,8 +33,8 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`visible`, and with line breaks and tabs shown as marks, for places where a line is a record."""
-    return visible(text).replace("\n", "⏎").replace("\t", "␉")
+    """`visible`, and with line breaks shown as marks, for places where a line is a record."""
+    return visible(text).replace("\n", " ⏎ ").replace("\t", " ")
 
 
 def excerpt(text: str, limit: int) -> str:
@@ -63,8 +63,4 @@ def _shown(character: str) -> str:
     code = ord(character)
     if category not in _SHOWN_CATEGORIES or (category == "Cn" and code & 0xFFFF < _SMALLEST_UNASSIGNED):
         return character
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "␡"
     return f"⟨U+{code:04X}⟩"

@@ -1,0 +1,126 @@
+"""The report as one self-contained HTML file: no network, no script, nothing that came from outside left unescaped.
+
+Two layers stand between a hostile text and the reader. The template escapes everything (autoescape), and every string
+on its way into it passes `visible`, which shows control and bidirectional characters by name. A content security
+policy in the page forbids whatever is not its own style sheet.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache, partial
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from steelyard.economics.ledger import TERMS
+from steelyard.measure.scorecard import Comparison, Scorecard
+from steelyard.report import format as numbers
+from steelyard.report import table
+from steelyard.report.content import ReportContent
+from steelyard.report.plot import plot_svg, plottable
+from steelyard.report.text import as_text, excerpt, visible
+
+_FIELD_LIMIT = 4_000
+_TRANSCRIPT_LIMIT = 12_000
+
+
+def render_html(content: ReportContent) -> str:
+    """Write the report as one HTML page; the same content gives the same bytes."""
+    points, left_out = plottable(content.scorecards)
+    draw = partial(plot_svg, points, choice=content.verdict.choice, min_success=content.goals.min_success)
+    involved, others = table.comparisons_with(content.verdict.choice, content.comparisons)
+    return _template().render(
+        content=content,
+        verdict=content.verdict,
+        economics=content.verdict.economics,
+        method=content.method,
+        columns=[(column, table.best_in(column, content.scorecards)) for column in table.COLUMNS],
+        unknown_notes=table.unknown_notes(content.scorecards),
+        wide_plot=draw(width=820, height=440, id_prefix="plot"),
+        narrow_plot=draw(width=358, height=400, id_prefix="plot-narrow"),
+        left_out=left_out,
+        comparisons=involved,
+        other_comparisons=others,
+        differences=_difference_scale(content.comparisons),
+        choice_provenance=table.choice_provenance(content.verdict),
+        sources=table.provenance_sources(content),
+        markers=numbers.MARKER_MEANINGS,
+        term_titles=table.TERM_TITLES,
+        terms=TERMS,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("steelyard.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_harmless,
+    )
+    environment.globals.update(
+        shown=numbers.shown,
+        percent=numbers.percent,
+        money=numbers.money,
+        seconds=numbers.seconds,
+        duration=numbers.duration,
+        count=numbers.count,
+        p_value=numbers.p_value,
+        e_value=numbers.e_value,
+        probability=numbers.probability,
+        marker=numbers.marker,
+        evidence_sentence=table.evidence_sentence,
+        settle_text=table.settle_text,
+        goals_text=table.goals_text,
+        beats_baseline_text=table.beats_baseline_text,
+        difference_svg=_difference_svg,
+        cost_marker=_cost_marker,
+    )
+    environment.filters.update(
+        field=lambda value: excerpt(as_text(value), _FIELD_LIMIT),
+        transcript=lambda text: excerpt(text, _TRANSCRIPT_LIMIT),
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _harmless(value: Any) -> Any:  # noqa: ANN401 - whatever an expression of the template gives
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _cost_marker(card: Scorecard | None) -> str:
+    """The letter for the price of a single call: where the price of the approach's tasks came from."""
+    return numbers.marker(card.cost_per_task_usd.provenance) if card else ""
+
+
+def _difference_scale(comparisons: tuple[Comparison, ...]) -> float:
+    """Half the width of the axis that all difference bars share, as a rate."""
+    ends = [
+        abs(end)
+        for comparison in comparisons
+        for end in (comparison.difference.low, comparison.difference.high, comparison.difference.value)
+        if end is not None and math.isfinite(end)
+    ]
+    return max([*ends, 0.01])
+
+
+def _difference_svg(comparison: Comparison, scale: float) -> Markup:
+    """A difference with its interval around zero, 140 pixels wide; decoration of the numbers beside it."""
+    difference = comparison.difference
+    if difference.value is None or difference.low is None or difference.high is None:
+        return Markup("")
+
+    def at(value: float) -> float:
+        return 70 + 66 * max(-1.0, min(1.0, value / scale))
+
+    low, high = at(difference.low), at(difference.high)
+    return Markup(
+        '<svg class="difference {}" viewBox="0 0 140 18" width="140" height="18" aria-hidden="true">'
+        '<line class="zero" x1="70" y1="0" x2="70" y2="18"/>'
+        '<rect class="range" x="{:.1f}" y="6" width="{:.1f}" height="6" rx="2"/>'
+        '<line class="value" x1="{value:.1f}" y1="3" x2="{value:.1f}" y2="15"/></svg>'
+    ).format(comparison.evidence, low, max(2.0, high - low), value=at(difference.value))

@@ -1,0 +1,380 @@
+"""The report as Markdown, to paste into a pull request or a wiki page.
+
+Names and sentences are escaped; what customers and models wrote stands in code spans, where neither markup nor links
+nor mentions work. Transcripts are left to the HTML and JSON forms: they would not fit a comment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from steelyard.economics.ledger import TERMS
+from steelyard.figures import Figure
+from steelyard.measure.scorecard import Comparison
+from steelyard.report.content import ReportContent, WorstCase
+from steelyard.report.format import (
+    MARKER_MEANINGS,
+    Unit,
+    count,
+    duration,
+    e_value,
+    marker,
+    money,
+    p_value,
+    probability,
+    seconds,
+    shown,
+)
+from steelyard.report.table import (
+    COLUMNS,
+    TERM_TITLES,
+    beats_baseline_text,
+    best_in,
+    choice_provenance,
+    comparisons_with,
+    evidence_sentence,
+    goals_text,
+    provenance_sources,
+    settle_text,
+    unknown_notes,
+)
+from steelyard.report.text import as_text, excerpt, one_line
+
+_FIELD_LIMIT = 1_500
+_MARKUP = re.compile(r"[\\`*_{}\[\]|~]|^[-+#](?=\s|#)|\$(?!\d)|:(?=//)|(?<=\bwww)\.|(?<=\bmailto):", re.IGNORECASE)
+_REFERENCE = re.compile(r"@(?=\w)|#(?=\d)")
+_WORD_JOINER = "\u2060"
+
+
+def render_markdown(content: ReportContent) -> str:
+    """Write the report as Markdown; the same content gives the same text."""
+    parts = [
+        *_verdict(content),
+        *_scores(content),
+        *_comparisons(content),
+        *_ledger(content),
+        *_gates(content),
+        *_worst_cases(content),
+        *_method(content),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def escape(text: str) -> str:
+    r"""Text that Markdown shows as it is: no markup, HTML, link or mention comes to life.
+
+    >>> escape("<b> [x](javascript:y) a|b http://example.org www.example.org")
+    '&lt;b&gt; \\[x\\](javascript:y) a\\|b http\\://example.org www\\.example.org'
+    """
+    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = _MARKUP.sub(r"\\\g<0>", text)
+    # Mentions and issue numbers are looked for after rendering, where a backslash is gone; a word joiner is not.
+    return _REFERENCE.sub(rf"\g<0>{_WORD_JOINER}", text)
+
+
+def code(text: str) -> str:
+    """Text in a code span that it cannot close, for a table cell as well."""
+    text = one_line(text).replace("|", "\\|")
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {text} {fence}" if text else "(empty)"
+
+
+def _verdict(content: ReportContent) -> list[str]:
+    verdict = content.verdict
+    mark = marker(choice_provenance(verdict))
+    loss = verdict.expected_monthly_loss_usd
+    lines = [
+        f"# {escape(content.study)}",
+        "",
+        escape(content.instruction),
+        "",
+        f"> **{escape(verdict.sentence)}**",
+        "",
+        *_bullets(verdict.reasons),
+        *_table(
+            ("Take", "Runner-up", "Probability of being best", "Expected loss of being wrong", "Further cases wanted"),
+            [
+                (
+                    escape(verdict.choice) if verdict.choice is not None else "nothing yet",
+                    escape(verdict.runner_up) if verdict.runner_up is not None else "none",
+                    f"{escape(probability(verdict.p_best))} {mark}",
+                    "unknown" if loss is None else f"{escape(money(loss))} a month {mark}",
+                    settle_text(verdict),
+                )
+            ],
+        ),
+    ]
+    for title, sentences in (
+        ("It hinges on", [hinge.sentence for hinge in verdict.hinges_on]),
+        ("What would change it", verdict.what_would_change_it),
+        ("Still unknown", verdict.unknowns),
+        ("Old prices", verdict.stale_prices),
+    ):
+        if sentences:
+            lines += [f"**{title}**", "", *_bullets(sentences)]
+    return lines
+
+
+def _scores(content: ReportContent) -> list[str]:
+    mark = marker(choice_provenance(content.verdict))
+    best = [best_in(column, content.scorecards) for column in COLUMNS]
+    rows = []
+    for card in content.scorecards:
+        cells = [f"{escape(card.name)}<br>{escape(card.rung)}", count(card.n)]
+        if card.n_unscored:
+            cells[1] += f"<br>{count(card.n_unscored)} unscored"
+        for column, best_names in zip(COLUMNS, best, strict=True):
+            cells.append(_cell(column.figure_of(card), column.unit, best=card.name in best_names))
+        rows.append(cells)
+    return [
+        "## Six metrics",
+        "",
+        f"95% intervals below the figures; bold: best point estimate of its column. Goal: {goals_text(content.goals)}.",
+        "",
+        *_table(["Approach", "Cases", *(column.title for column in COLUMNS)], rows),
+        *_legend(),
+        *_bullets(unknown_notes(content.scorecards)),
+        "## Standings",
+        "",
+        *_table(
+            (
+                "Approach",
+                "Cost per successful task",
+                "Reaches the goal",
+                "Is best",
+                "Expected loss a month",
+                "Beats the baseline",
+                "Out, because",
+            ),
+            [
+                (
+                    escape(standing.name),
+                    _cell(standing.cost_per_success_usd, "usd"),
+                    f"{escape(probability(standing.p_meets_goal))} {marker(standing.cost_per_success_usd.provenance)}",
+                    f"{escape(probability(standing.p_best))} {mark}",
+                    "unknown"
+                    if (loss := standing.expected_monthly_loss_usd) is None
+                    else f"{escape(money(loss))} {mark}",
+                    beats_baseline_text(standing),
+                    escape(standing.excluded_because or "–"),
+                )
+                for standing in content.verdict.standings
+            ],
+        ),
+    ]
+
+
+def _comparisons(content: ReportContent) -> list[str]:
+    involved, others = comparisons_with(content.verdict.choice, content.comparisons)
+    lines = ["## Paired comparisons", "", *_comparison_table(involved)]
+    return [*lines, *_folded(f"All other pairs ({len(others)})", _comparison_table(others))] if others else lines
+
+
+def _comparison_table(comparisons: Sequence[Comparison]) -> list[str]:
+    return _table(
+        (
+            "Compared",
+            "Cases",
+            "Only first right",
+            "Only second right",
+            "Difference",
+            "p, Holm",
+            "e-value",
+            "What it shows",
+        ),
+        [
+            (
+                f"{escape(pair.a)} against {escape(pair.b)}",
+                count(pair.n),
+                count(pair.a_only),
+                count(pair.b_only),
+                _cell(pair.difference, "points"),
+                escape(p_value(pair.p_adjusted)),
+                escape(e_value(pair.e_value)),
+                escape(evidence_sentence(pair)),
+            )
+            for pair in comparisons
+        ],
+    )
+
+
+def _ledger(content: ReportContent) -> list[str]:
+    economics = content.verdict.economics
+    lines = [
+        "## The full cost of one successful task",
+        "",
+        "US dollars a month.",
+        "",
+        *_table(
+            (
+                "Approach",
+                *(TERM_TITLES[term] for term in TERMS),
+                "Total",
+                "Per task",
+                "Per successful task",
+                "Setup, once",
+            ),
+            [
+                (
+                    escape(ledger.approach),
+                    *(_cell(ledger.terms[term], "usd") if term in ledger.terms else "–" for term in TERMS),
+                    _cell(ledger.total_usd_per_month, "usd"),
+                    _cell(ledger.cost_per_task_usd, "usd"),
+                    _cell(ledger.cost_per_success_usd, "usd"),
+                    _cell(ledger.setup_usd, "usd"),
+                )
+                for ledger in economics.ledgers
+            ],
+        ),
+    ]
+    workings = [
+        (
+            escape(ledger.approach),
+            escape(line.label),
+            _cell(line.usd_per_month, "usd"),
+            escape(line.working),
+            escape(str(line.usd_per_month.provenance)),
+        )
+        for ledger in economics.ledgers
+        for line in ledger.lines
+    ]
+    lines += _folded(
+        "How each amount was worked out",
+        _table(("Approach", "For", "A month", "Working", "Where it comes from"), workings),
+    )
+    lines += _bullets([f"{item.sentence} ({item.as_of})" for item in economics.break_evens])
+    return lines + _bullets([hinge.sentence for hinge in economics.hinges])
+
+
+def _gates(content: ReportContent) -> list[str]:
+    verdict = content.verdict
+    lines = [
+        "## Gates",
+        "",
+        *_table(
+            ("Question", "Answer", "Evidence", "Cheapest evidence"),
+            [
+                (escape(gate.question), gate.answer, escape(gate.evidence), escape(gate.cheapest_evidence or "–"))
+                for gate in verdict.gates
+            ],
+        ),
+    ]
+    if not verdict.mistakes:
+        return [*lines, "None of the five classic mistakes was found in this study.", ""]
+    return lines + [
+        line
+        for mistake in verdict.mistakes
+        for line in (
+            f"**{escape(mistake.title)}.** {escape(mistake.evidence)} *Remedy:* {escape(mistake.remedy)}",
+            "",
+        )
+    ]
+
+
+def _worst_cases(content: ReportContent) -> list[str]:
+    if not content.worst_cases:
+        return ["## Worst cases", "", "No case was failed by any approach.", ""]
+    lines = ["## Worst cases", ""]
+    for case in content.worst_cases:
+        lines += _folded(f"{escape(case.case_id)} ({escape(case.where)})", _worst_case(case, content))
+    return lines
+
+
+def _worst_case(case: WorstCase, content: ReportContent) -> list[str]:
+    priced = {card.name: marker(card.cost_per_task_usd.provenance) for card in content.scorecards}
+    return [
+        *(f"- {escape(name)}: {code(excerpt(as_text(value), _FIELD_LIMIT))}" for name, value in case.fields.items()),
+        f"- **Expected:** {_output(case.expected) if case.expected is not None else 'unknown'}",
+        "",
+        *_table(
+            ("Approach", "Output", "Ended", "Score", "Latency", "Cost", "Problem"),
+            [
+                (
+                    escape(answer.approach),
+                    _output(answer.output) if answer.output is not None else "none",
+                    escape(answer.status.replace("_", " ")),
+                    "unscored"
+                    if answer.score is None
+                    else f"{count(answer.score)} {'right' if answer.success else 'wrong'} m",
+                    f"{escape(seconds(answer.latency_s))} m",
+                    "unknown"
+                    if answer.cost_usd is None
+                    else f"{escape(money(answer.cost_usd))} {priced.get(answer.approach, '')}",
+                    code(answer.problem or answer.unscored_because or "–"),
+                )
+                for answer in case.answers
+            ],
+        ),
+    ]
+
+
+def _output(output: Mapping[str, Any]) -> str:
+    return code(", ".join(f"{name}: {excerpt(as_text(value), _FIELD_LIMIT)}" for name, value in output.items()))
+
+
+def _method(content: ReportContent) -> list[str]:
+    method = content.method
+    splits = ", ".join(f"{count(number)} {escape(split)}" for split, number in content.split_counts.items())
+    looks = "once" if content.test_looks == 1 else f"{count(content.test_looks)} times"
+    setup = []
+    for row in content.setup:
+        facts = [f"{label} {text}" for label, text in row.card]
+        if row.parity:
+            trained, served = shown(row.parity.in_training_library, "percent"), shown(row.parity.as_served, "percent")
+            facts.append(f"exact match in PyTorch on validation, {count(row.parity.n)} cases: {trained.plain}")
+            facts.append(f"the same cases as served: {served.plain}")
+        time = "unknown" if row.seconds.value is None else duration(row.seconds.value)
+        setup.append(
+            (
+                escape(row.approach),
+                f"{escape(time)} {marker(row.seconds.provenance)}",
+                _cell(row.cost_usd, "usd"),
+                count(row.n_examples),
+                "found on disk" if row.reused else "in this run",
+                escape("; ".join(facts) or "–"),
+            )
+        )
+    return [
+        "## Data and method",
+        "",
+        f"{splits} cases; the test split was scored {looks}.",
+        "",
+        *_bullets(content.data_notes),
+        *_table(("Approach", "Preparation", "Cost", "Labelled cases", "Made", "Card"), setup),
+        *(f"- Model {escape(model.endpoint)}: {code(model.identity)}" for model in method.models),
+        f"- Seeds: {', '.join(f'{escape(name)} {seed}' for name, seed in method.seeds.items())}",
+        f"- Repeats per case: {count(method.repeats)}",
+        f"- Run: {code(method.started_utc)} to {code(method.finished_utc)}, steelyard {escape(method.package_version)}",
+        f"- Study digest: {code(method.study_digest)}",
+        f"- Made by: {code(method.command)}",
+        "",
+        *_legend(),
+        *_bullets([str(source) for source in provenance_sources(content)]),
+    ]
+
+
+def _cell(figure: Figure, unit: Unit, *, best: bool = False) -> str:
+    text = shown(figure, unit)
+    value = f"**{escape(text.text)}**" if best else escape(text.text)
+    return f"{value} {text.marker}" + (f"<br>{escape(text.interval)}" if text.interval else "")
+
+
+def _legend() -> list[str]:
+    return [f"Letters: {'; '.join(f'**{letter}** {meaning}' for letter, meaning in MARKER_MEANINGS.items())}.", ""]
+
+
+def _bullets(sentences: Iterable[str]) -> list[str]:
+    lines = [f"- {escape(sentence)}" for sentence in sentences]
+    return [*lines, ""] if lines else []
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}", *lines, ""] if lines else []
+
+
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
+    return ["<details>", f"<summary>{title}</summary>", "", *lines, "</details>", ""]

@@ -1,0 +1,144 @@
+"""Score table, comparisons and verdict for a terminal, as rich renderables.
+
+Readable at 100 columns, without colour, and in a pipe. Every text goes in as `Text`, never as markup, and with its
+control characters shown by name, so that no case, model or study file can move the cursor or recolour the screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from steelyard.decision.verdict import Gate, Verdict
+from steelyard.figures import Figure
+from steelyard.measure.scorecard import Comparison, Scorecard
+from steelyard.report.format import Shown, Unit, e_value, marker, money, p_value, probability, shown
+from steelyard.report.table import choice_provenance, evidence_sentence, settle_text, unknown_notes
+from steelyard.report.text import one_line
+
+_LEGEND = (
+    "m measured · a assumed, or computed from an assumption · q quoted, dated price; below a figure: its 95% interval"
+)
+
+
+def score_table(scorecards: Sequence[Scorecard]) -> Table:
+    """The six metrics, one approach a row; interval below its figure, provenance letter behind it, legend below all."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold", show_edge=False)
+    table.add_column("approach", overflow="fold", min_width=9, ratio=None)
+    for title in ("n", "success", "schema\npass", "retry\nrate", "latency\np50/p95 s", "prompt\ntokens"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("cost per\nsuccess", justify="right", no_wrap=True)
+    table.add_column("review", justify="right", no_wrap=True)
+    for card in scorecards:
+        n = Text(f"{card.n:,}")
+        if card.n_unscored:
+            n.append(f"\n{card.n_unscored:,} unscored", style="dim")
+        table.add_row(
+            _text(card.name, "bold"),
+            n,
+            _figure(card.success, "percent"),
+            _figure(card.schema_pass, "percent", with_interval=False),
+            _figure(card.retry, "percent", with_interval=False),
+            _latency(card),
+            _figure(card.prompt_tokens_per_task, "count", with_interval=False),
+            _figure(card.cost_per_success_usd, "usd"),
+            _figure(card.review_s, "seconds", with_interval=False),
+        )
+    table.caption = Text("\n".join([_LEGEND, *(one_line(note) for note in unknown_notes(scorecards))]), style="dim")
+    table.caption_justify = "left"
+    return table
+
+
+def comparison_lines(comparisons: Sequence[Comparison], *, choice: str | None = None) -> list[Text]:
+    """One line for each pair: the difference with its interval, the tests, and what may be said.
+
+    Args:
+        comparisons: In the order they should be read.
+        choice: Only pairs with this approach; left out, all.
+    """
+    return [_comparison(pair) for pair in comparisons if choice is None or choice in (pair.a, pair.b)]
+
+
+def verdict_panel(verdict: Verdict) -> Panel:
+    """The verdict as `decide` and the end of `demo` show it: sentence, chances, reasons, gates, unknowns."""
+    mark = marker(choice_provenance(verdict))
+    loss = verdict.expected_monthly_loss_usd
+    facts = Text("\n")
+    if verdict.runner_up is not None:
+        facts.append_text(_fact("runner-up", verdict.runner_up))
+    facts.append_text(_fact("probability of being best", f"{probability(verdict.p_best)} {mark}"))
+    facts.append_text(
+        _fact("expected loss of being wrong", "unknown" if loss is None else f"{money(loss)} a month {mark}")
+    )
+    facts.append_text(_fact("further cases wanted", settle_text(verdict)))
+    parts = [_text(verdict.sentence, "bold"), facts]
+    for title, sentences in (
+        ("Why", verdict.reasons),
+        ("It hinges on", tuple(hinge.sentence for hinge in verdict.hinges_on)),
+        ("What would change it", verdict.what_would_change_it),
+        ("Gates", tuple(_gate(gate) for gate in verdict.gates)),
+        ("Mistakes", tuple(f"{item.title}: {item.evidence} {item.remedy}" for item in verdict.mistakes)),
+        ("Still unknown", verdict.unknowns),
+        ("Old prices", verdict.stale_prices),
+    ):
+        if sentences:
+            parts += [Text(f"\n{title}", style="bold"), _bullets(sentences)]
+    return Panel(Group(*parts), title="Verdict", title_align="left", box=box.ROUNDED, padding=(1, 2))
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(one_line(text), style=style)
+
+
+def _fact(label: str, value: str) -> Text:
+    return Text(f"{label:<29}", style="dim").append(f"{one_line(value)}\n", style="not dim")
+
+
+def _gate(gate: Gate) -> str:
+    cheapest = f" Cheapest evidence: {gate.cheapest_evidence}" if gate.cheapest_evidence else ""
+    return f"{gate.question} {gate.answer.upper()}. {gate.evidence}{cheapest}"
+
+
+def _bullets(sentences: Sequence[str]) -> Table:
+    """Bullets with a hanging indent."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for sentence in sentences:
+        table.add_row("-", _text(sentence))
+    return table
+
+
+def _figure(figure: Figure, unit: Unit, *, with_interval: bool = True) -> Text:
+    text = shown(figure, unit)
+    cell = _value(text)
+    if with_interval and text.interval:
+        cell.append(f"\n{text.interval}  ", style="dim")
+    return cell
+
+
+def _value(text: Shown) -> Text:
+    return Text(text.text, style="italic" if text.because else "").append(f" {text.marker}", style="dim")
+
+
+def _latency(card: Scorecard) -> Text:
+    p50, p95 = shown(card.latency_p50_s, "seconds"), shown(card.latency_p95_s, "seconds")
+    return Text(f"{p50.text.removesuffix(' s')}/{p95.text.removesuffix(' s')}").append(f" {p95.marker}", style="dim")
+
+
+def _comparison(pair: Comparison) -> Text:
+    difference = shown(pair.difference, "points")
+    interval = f" ({difference.interval})" if difference.interval else ""
+    line = Text()
+    line.append(f"{one_line(pair.a)} against {one_line(pair.b)}", style="bold")
+    line.append(f": {difference.text} {difference.marker}{interval}")
+    if difference.because:
+        line.append(f", {one_line(difference.because)}")
+    line.append(f", p {p_value(pair.p_adjusted)}, e {e_value(pair.e_value)}", style="dim")
+    line.append(f"; {one_line(evidence_sentence(pair))}")
+    return line
