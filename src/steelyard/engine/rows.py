@@ -1,0 +1,197 @@
+"""Calls and outcomes as rows of the journal, and back.
+
+An outcome's row names its calls by digest, so a prompt and its answer lie in the journal once however many outcomes
+used them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from steelyard.engine.outcome import Outcome, OutcomeStatus
+from steelyard.models.calls import Attempt, AttemptStatus, ChatRequest, Message
+
+CALL_COLUMNS = (
+    "digest, endpoint, model, request, status, text, error, prompt_tokens, cached_tokens, completion_tokens, latency_s,"
+    " price_usd, transport_retries, started_utc"
+)
+OUTCOME_COLUMNS = (
+    "approach, fingerprint, case_id, repeat, case_digest, split, status, success, score, schema_pass, retried,"
+    " extra_calls, transport_retries, latency_s, own_s, cost_usd, prompt_tokens, cached_tokens, completion_tokens,"
+    " segment, cluster, time, payload"
+)
+MEASUREMENT_COLUMNS = (
+    "approach, fingerprint, split, case_id, repeat, status, success, score, schema_pass, retried, extra_calls,"
+    " transport_retries, latency_s, own_s, cost_usd, prompt_tokens, cached_tokens, completion_tokens,"
+    " NULL AS review_seconds, NULL AS corrected, segment, cluster, time"
+)
+Row = tuple[Any, ...]
+
+
+def call_row(request: ChatRequest, attempt: Attempt) -> Row:
+    """One row of `calls`, in the order of `CALL_COLUMNS`."""
+    return (
+        attempt.digest,
+        attempt.endpoint,
+        attempt.model,
+        request_json(request),
+        attempt.status.value,
+        _storable(attempt.text),
+        None if attempt.error is None else _storable(attempt.error),
+        attempt.prompt_tokens,
+        attempt.cached_tokens,
+        attempt.completion_tokens,
+        attempt.latency_s,
+        attempt.price_usd,
+        attempt.transport_retries,
+        attempt.started_utc,
+    )
+
+
+def attempt_from(row: Row, *, step: str = "answer", extra: bool = False, replayed: bool = True) -> Attempt:
+    """The attempt a row of `calls` describes (all of `CALL_COLUMNS`)."""
+    digest, endpoint, model, _, status, text, error, prompt, cached, completion, latency, price, retries, started = row
+    return Attempt(
+        digest=digest,
+        endpoint=endpoint,
+        model=model,
+        status=AttemptStatus(status),
+        text=text,
+        error=error,
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        completion_tokens=completion,
+        latency_s=latency,
+        price_usd=price,
+        transport_retries=retries,
+        started_utc=started,
+        step=step,
+        extra=extra,
+        replayed=replayed,
+    )
+
+
+def request_json(request: ChatRequest) -> str:
+    """A request as the journal keeps it: without address and key, which it never had."""
+    body = {
+        "endpoint": request.endpoint,
+        "messages": [tuple(message) for message in request.messages],
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "seed": request.seed,
+        "response_schema": request.response_schema,
+        "adapter": request.adapter,
+        "extra": request.extra,
+    }
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def request_from(text: str) -> ChatRequest:
+    """The request that `request_json` wrote."""
+    body = orjson.loads(text)
+    body["messages"] = tuple(Message(role, content) for role, content in body["messages"])
+    return ChatRequest(**body)
+
+
+def outcome_row(outcome: Outcome) -> Row:
+    """One row of `outcomes`, in the order of `OUTCOME_COLUMNS`."""
+    attempts = outcome.attempts
+    payload = {
+        "output": outcome.output,
+        "problem": outcome.problem,
+        "unscored_because": outcome.unscored_because,
+        "sources": outcome.sources,
+        "confidence": outcome.confidence,
+        "calls": [(a.digest, a.step, a.extra, a.replayed) for a in attempts],
+    }
+    return (
+        outcome.approach,
+        outcome.fingerprint,
+        outcome.case_id,
+        outcome.repeat,
+        outcome.case_digest,
+        outcome.split,
+        outcome.status.value,
+        outcome.success,
+        outcome.score,
+        outcome.schema_pass,
+        outcome.retried,
+        outcome.extra_calls,
+        outcome.transport_retries,
+        outcome.latency_s,
+        outcome.own_s,
+        outcome.cost_usd,
+        outcome.prompt_tokens,
+        _sum_known(a.cached_tokens for a in attempts),
+        outcome.completion_tokens,
+        outcome.segment,
+        outcome.cluster,
+        outcome.time,
+        _payload_json(payload),
+    )
+
+
+def outcome_from(row: Mapping[str, Any], call: Callable[[str], Row | None]) -> Outcome:
+    """The whole outcome again.
+
+    Args:
+        row: All of `OUTCOME_COLUMNS` by name.
+        call: Finds a row of `calls` by digest.
+    """
+    payload = orjson.loads(row["payload"])
+    attempts = []
+    for digest, step, extra, replayed in payload["calls"]:
+        found = call(digest)
+        if found is not None:
+            attempts.append(attempt_from(found, step=step, extra=extra, replayed=replayed))
+    return Outcome(
+        approach=row["approach"],
+        fingerprint=row["fingerprint"],
+        case_id=row["case_id"],
+        case_digest=row["case_digest"],
+        split=row["split"],
+        repeat=row["repeat"],
+        status=OutcomeStatus(row["status"]),
+        output=payload["output"],
+        problem=payload["problem"],
+        score=row["score"],
+        unscored_because=payload["unscored_because"],
+        success=None if row["success"] is None else bool(row["success"]),
+        schema_pass=bool(row["schema_pass"]),
+        attempts=tuple(attempts),
+        latency_s=row["latency_s"],
+        own_s=row["own_s"],
+        cost_usd=row["cost_usd"],
+        sources=tuple(payload["sources"]),
+        confidence=payload["confidence"],
+        segment=row["segment"],
+        cluster=row["cluster"],
+        time=row["time"],
+    )
+
+
+def _payload_json(payload: dict[str, Any]) -> str:
+    # An approach written by a user may put anything into its output; what JSON cannot hold is kept as its repr.
+    try:
+        return orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY, default=repr).decode()
+    except (TypeError, ValueError):
+        payload = {**payload, "output": None, "problem": f"the output cannot be stored: {payload['output']!r}"[:500]}
+        return orjson.dumps(payload, default=repr).decode("utf-8", "replace")
+
+
+def _storable(text: str) -> str:
+    """Text that SQLite takes: lone surrogates, which a model can produce through JSON escapes, are replaced."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _sum_known(counts: Iterable[int | None]) -> int | None:
+    """The sum, or `None` as soon as one part is unknown."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
