@@ -1,1 +1,1 @@
-"""The decision: gates and verdict."""
+"""The decision: gates, the classic mistakes, and the verdict with what would change it."""

@@ -184,14 +184,18 @@ def _halves(results: ApproachResults) -> tuple[float, float, float, float] | Non
         for time, success in zip(results.time, results.success.tolist(), strict=True)
         if time is not None and not np.isnan(success)
     ]
-    dated.sort()
-    half = len(dated) // 2
-    if half < MIN_HALF:
+    if len(dated) < 2 * MIN_HALF:
         return None
-    older = float(np.mean([success for _, success in dated[:half]]))
-    newer = float(np.mean([success for _, success in dated[-half:]]))
-    interval = square_and_add(newer, older, half, 0.0)
-    return older, newer, interval.low, interval.high
+    middle = sorted(time for time, _ in dated)[len(dated) // 2]
+    # Cases of one day stay together, so the halves need not be equal; the smaller one sets the width.
+    older = [success for time, success in dated if time < middle]
+    newer = [success for time, success in dated if time >= middle]
+    n = min(len(older), len(newer))
+    if n < MIN_HALF:
+        return None
+    rate_older, rate_newer = float(np.mean(older)), float(np.mean(newer))
+    interval = square_and_add(rate_newer, rate_older, n, 0.0)
+    return rate_older, rate_newer, interval.low, interval.high
 
 
 def _tuning_ready(evidence: Evidence) -> Gate:

@@ -52,7 +52,7 @@ def with_range(figure: Figure, kind: str) -> str:
 def chosen(choice: str, p_best: float, loss_usd: float, runner_up: str | None, *, is_simpler: bool) -> str:
     """The verdict when there is one."""
     over = f" over {runner_up}" if runner_up else ""
-    wrong = f"if that is wrong, it costs {usd_per_month(loss_usd)} on average" if loss_usd >= 0.01 else "hardly a doubt"
+    wrong = f"expected loss of being wrong: {usd_per_month(loss_usd)}"
     if is_simpler:
         return (
             f"Take {choice}{over}: it is the simpler way, and what a dearer one might save is within what the evidence"
@@ -70,8 +70,8 @@ def cannot_tell(leader: str, runner_up: str | None, p_best: float, loss_usd: flo
         else "More cases of the same kind would not settle it; better figures for the assumed inputs might."
     )
     return (
-        f"Cannot tell yet between {leader}{against}: {leader} leads with probability {percent(p_best)} only, and a wrong"
-        f" choice would cost {usd_per_month(loss_usd)} on average. {settle}"
+        f"Cannot tell yet between {leader}{against}: {leader} leads with probability {percent(p_best)} only"
+        f" (expected loss of being wrong: {usd_per_month(loss_usd)}). {settle}"
     )
 
 

@@ -1,1 +1,1 @@
-"""Economics: the ledger of one successful task."""
+"""Economics: the ledger of one successful task, break-even volumes, and what the ranking hinges on."""

@@ -1,1 +1,1 @@
-"""Measurement: six metrics, intervals, paired comparisons."""
+"""Measurement: scorecards with intervals, and paired comparisons, computed from outcomes as columns."""
