@@ -125,23 +125,26 @@ _Shingles = Callable[[str], set[str]]
 
 
 class _PunctuationTable(dict[int, Any]):
-    """For `str.translate`: drops what Unicode calls punctuation, decided once per character.
+    """For `str.translate`: an apostrophe vanishes, other punctuation becomes space; decided once per character.
 
-    A regular expression of word characters would do the same for English, but drops the vowel signs of Hindi.
+    So "isn't" is "isnt", and "top-up" is "top up" but not "topup". A regular expression of word characters would do the
+    same for English, but drops the vowel signs of Hindi.
     """
 
-    def __missing__(self, code: int) -> int | None:
-        kept = None if unicodedata.category(chr(code)).startswith("P") else code
+    def __missing__(self, code: int) -> int | str | None:
+        is_punctuation = unicodedata.category(chr(code)).startswith("P")
+        kept = None if chr(code) in _APOSTROPHES else " " if is_punctuation else code
         self[code] = kept
         return kept
 
 
+_APOSTROPHES = "'\u2019\u2018`\u00b4"
 _WITHOUT_PUNCTUATION = _PunctuationTable()
 
-_MAX_ALIKE: Final = 32
-_MAX_COMPARED: Final = 64
+_MAX_ALIKE: Final = 12
+_MAX_COMPARED: Final = 24
 """How many earlier members of a band bucket a newcomer is compared with, so that thousands of texts from one template
-cost linear time: the first 32 of any kind, and as many more that were like none before them."""
+cost linear time: the first 12 of any kind, and as many more that were like none before them."""
 
 
 def _by_text(texts: Sequence[str]) -> dict[str, list[int]]:
@@ -213,7 +216,7 @@ def _sketches(texts: Sequence[str], shingles_of: _Shingles) -> NDArray[np.uint32
 
 def _buckets(sketches: NDArray[np.uint32], *, n_rows: int) -> Iterator[list[int]]:
     """Positions of sketches that agree in all rows of a band, band after band."""
-    for start in range(0, N_PERMUTATIONS, n_rows):
+    for start in range(0, N_PERMUTATIONS - n_rows + 1, n_rows):
         band = np.ascontiguousarray(sketches[:, start : start + n_rows])  # (n_texts, n_rows)
         keys = band.view(np.dtype((np.void, band.dtype.itemsize * n_rows))).ravel()  # (n_texts,)
         _, bucket_of, sizes = np.unique(keys, return_inverse=True, return_counts=True)
@@ -226,7 +229,7 @@ def _buckets(sketches: NDArray[np.uint32], *, n_rows: int) -> Iterator[list[int]
 
 def _rows_per_band(threshold: float) -> int:
     """The most rows per band (fewest false candidates) that still miss a pair at the threshold less than 1 in 1,000."""
-    for n_rows in (32, 16, 8, 4, 2):
+    for n_rows in range(32, 1, -1):
         n_bands = N_PERMUTATIONS // n_rows
         if (1 - threshold**n_rows) ** n_bands < 0.001:
             return n_rows
