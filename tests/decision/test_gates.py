@@ -98,7 +98,7 @@ def test_failures_that_come_and_go_do_not_recur() -> None:
     noisy = [row("p", i, (i + r) % 2, repeat=r) for i in range(60) for r in range(3)]
     assert gates_of(evidence(noisy, facts("p")))["failures_recur"].answer == "no"
     steady = [
-        row("p", i, int(i % 4 > 0), repeat=r, time=f"2025-{1 + i % 12:02d}-01") for i in range(800) for r in range(2)
+        row("p", i, int(i % 4 > 0), repeat=r, time=f"2025-{1 + i % 7:02d}-01") for i in range(800) for r in range(2)
     ]
     assert gates_of(evidence(steady, facts("p")))["failures_recur"].answer == "yes"
 

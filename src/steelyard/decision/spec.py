@@ -15,7 +15,7 @@ class GoalSpec(Section):
     """Constraints; among the approaches that satisfy them the cheapest per successful task wins."""
 
     min_success: Rate | None = None
-    """Least share of tasks done successfully, 0..1. Left out, an approach must at least not surely fail at most."""
+    """Least share of tasks done successfully, 0..1. Left out, an approach that surely fails more often than it succeeds is still out."""
     max_p95_latency_s: Positive | None = None
     """Seconds within which 95% of the tasks have to be done."""
     min_schema_pass: Rate | None = None
