@@ -106,7 +106,6 @@ def _find_fields(
 
     def find(name: str, option: str, sections: Sequence[str]) -> cols.Path | None:
         path = cols.resolve(name, table, columns, sections=sections)
-        # Unreadable rows may be the only ones with the column, so it is not called unknown on top of that.
         if path is None:
             problems.append(cols.unknown_column(name, option=option, file=table.name, columns=columns))
         return path
