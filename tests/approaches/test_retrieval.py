@@ -31,7 +31,7 @@ class Compass:
     def __init__(self) -> None:
         self.texts = 0
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self.texts += len(texts)
         angles = np.radians([float(text) for text in texts])
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)

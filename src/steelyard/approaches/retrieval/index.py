@@ -71,7 +71,7 @@ class ExampleIndex:
         return self._nearest(input_text(case.fields, self.task), k, hidden)
 
     def _nearest(self, text: str, k: int, hidden: NDArray[np.intp]) -> list[Neighbour]:
-        (query,) = _unit(self.embed([text]))
+        (query,) = _unit(self.embed.embed([text]))
         similarities = self.vectors @ query  # (n_cases,)
         similarities[hidden] = -np.inf
         n = min(k, len(self.cases) - len(hidden))
@@ -115,7 +115,7 @@ def build_index(
     if kept is None:
         say(f"embedding {len(usable):,} train cases")
         started = time.perf_counter()
-        vectors = np.concatenate([_unit(embed(texts[at : at + _BATCH])) for at in range(0, len(texts), _BATCH)])
+        vectors = np.concatenate([_unit(embed.embed(texts[at : at + _BATCH])) for at in range(0, len(texts), _BATCH)])
         seconds = time.perf_counter() - started
         _store(path, vectors, seconds)
     else:
