@@ -174,8 +174,8 @@ def interval(low: float | None, high: float | None, unit: Unit) -> str:
 
     Nothing for an interval without width; ends that read the same are written once.
 
-    >>> interval(0.881, 0.94, "percent"), interval(-0.02, 0.03, "points"), interval(0.01, None, "usd")
-    ('88.1–94.0%', '−2.0 to +3.0 points', 'at least $0.0100')
+    >>> interval(0.881, 0.94, "percent"), interval(-0.02, 0.03, "points"), interval(0.012, 0.1, "usd")
+    ('88.1–94.0%', '−2.0 to +3.0 points', '$0.0120–0.100')
     """
     low = low if low is not None and math.isfinite(low) else None
     high = high if high is not None and math.isfinite(high) else None
@@ -192,6 +192,8 @@ def interval(low: float | None, high: float | None, unit: Unit) -> str:
         return f"{_points_number(low)} to {_points_number(high)} points"
     if unit == "seconds":
         return f"{_seconds_number(low)}–{_seconds_number(high)} s"
+    if unit == "usd" and low >= 0.0001:
+        return f"{write(low)}–{write(high).removeprefix('$')}"
     return f"{write(low)}{' to ' if unit.endswith('_difference') else '–'}{write(high)}"
 
 

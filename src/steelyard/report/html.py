@@ -1,6 +1,6 @@
 """The report as one self-contained HTML file: no network, no script, nothing that came from outside left unescaped.
 
-Two layers stand between a hostile text and the reader. The template escapes everything (autoescape), and every string
+Two layers stand between a hostile text and the reader. The template escapes everything (autoescape), and every value
 on its way into it passes `visible`, which shows control and bidirectional characters by name. A content security
 policy in the page forbids whatever is not its own style sheet.
 """
@@ -89,7 +89,8 @@ def _template() -> Template:
 
 
 def _harmless(value: Any) -> Any:  # noqa: ANN401 - whatever an expression of the template gives
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    # Not strings alone: a provenance, too, becomes text here and can hold words of a study file.
+    return value if isinstance(value, Markup) else visible(str(value))
 
 
 def _cost_marker(card: Scorecard | None) -> str:

@@ -285,7 +285,7 @@ def _grid(x: _Axis, y: _Axis, *, left: float, right: float, top: float, bottom: 
     for tick in ticks:
         at = x.pixel(tick)
         parts.append(_line("grid", at, top, at, bottom))
-        label = _tick_money(tick, step=tick if x.is_log else ticks[-1] - ticks[-2])
+        label = _tick_money(tick, step=tick if x.is_log or len(ticks) < 2 else ticks[1] - ticks[0])
         parts.append(_text("tick", at, bottom + 18, label, anchor="middle"))
     scale = " (log scale)" if x.is_log else ""
     parts.append(_text("axis", (left + right) / 2, bottom + 40, f"Cost per successful task{scale} →", anchor="middle"))

@@ -7,9 +7,10 @@ control characters shown by name, so that no case, model or study file can move 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich import box
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -21,19 +22,23 @@ from steelyard.report.format import Shown, Unit, e_value, marker, money, p_value
 from steelyard.report.table import choice_provenance, evidence_sentence, settle_text, unknown_notes
 from steelyard.report.text import one_line
 
-_LEGEND = (
-    "m measured · a assumed, or computed from an assumption · q quoted, dated price; below a figure: its 95% interval"
-)
+_LEGEND = """\
+m measured · a assumed, or computed from such · q quoted price
+below success and cost: 95% interval · schema: first answer valid as it came
+retry: a further call was needed · review: a person's time per reviewed task
+cost per success: calls, review, failures, upkeep and setup together"""
 
 
 def score_table(scorecards: Sequence[Scorecard]) -> Table:
     """The six metrics, one approach a row; interval below its figure, provenance letter behind it, legend below all."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold", show_edge=False)
-    table.add_column("approach", overflow="fold", min_width=9, ratio=None)
-    for title in ("n", "success", "schema\npass", "retry\nrate", "latency\np50/p95 s", "prompt\ntokens"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("cost per\nsuccess", justify="right", no_wrap=True)
-    table.add_column("review", justify="right", no_wrap=True)
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, header_style="bold", show_edge=False
+    )
+    table.add_column("approach", overflow="fold", min_width=10)
+    for title in ("n", "success", "schema,\nretry", "latency\np50, p95", "prompt\ntokens"):
+        table.add_column(title, justify="right", overflow="fold")
+    table.add_column("cost per\nsuccess", justify="right", overflow="fold")
+    table.add_column("review", justify="right", overflow="fold")
     for card in scorecards:
         n = Text(f"{card.n:,}")
         if card.n_unscored:
@@ -42,12 +47,11 @@ def score_table(scorecards: Sequence[Scorecard]) -> Table:
             _text(card.name, "bold"),
             n,
             _figure(card.success, "percent"),
-            _figure(card.schema_pass, "percent", with_interval=False),
-            _figure(card.retry, "percent", with_interval=False),
-            _latency(card),
-            _figure(card.prompt_tokens_per_task, "count", with_interval=False),
+            _stacked(shown(card.schema_pass, "percent"), shown(card.retry, "percent")),
+            _stacked(_seconds(card.latency_p50_s), _seconds(card.latency_p95_s)),
+            _value(shown(card.prompt_tokens_per_task, "count")),
             _figure(card.cost_per_success_usd, "usd"),
-            _figure(card.review_s, "seconds", with_interval=False),
+            _value(_seconds(card.review_s)),
         )
     table.caption = Text("\n".join([_LEGEND, *(one_line(note) for note in unknown_notes(scorecards))]), style="dim")
     table.caption_justify = "left"
@@ -76,7 +80,8 @@ def verdict_panel(verdict: Verdict) -> Panel:
         _fact("expected loss of being wrong", "unknown" if loss is None else f"{money(loss)} a month {mark}")
     )
     facts.append_text(_fact("further cases wanted", settle_text(verdict)))
-    parts = [_text(verdict.sentence, "bold"), facts]
+    facts.rstrip()
+    parts: list[RenderableType] = [_text(verdict.sentence, "bold"), facts]
     for title, sentences in (
         ("Why", verdict.reasons),
         ("It hinges on", tuple(hinge.sentence for hinge in verdict.hinges_on)),
@@ -114,11 +119,11 @@ def _bullets(sentences: Sequence[str]) -> Table:
     return table
 
 
-def _figure(figure: Figure, unit: Unit, *, with_interval: bool = True) -> Text:
+def _figure(figure: Figure, unit: Unit) -> Text:
     text = shown(figure, unit)
     cell = _value(text)
-    if with_interval and text.interval:
-        cell.append(f"\n{text.interval}  ", style="dim")
+    if text.interval:
+        cell.append(f"\n{text.interval}", style="dim")
     return cell
 
 
@@ -126,9 +131,14 @@ def _value(text: Shown) -> Text:
     return Text(text.text, style="italic" if text.because else "").append(f" {text.marker}", style="dim")
 
 
-def _latency(card: Scorecard) -> Text:
-    p50, p95 = shown(card.latency_p50_s, "seconds"), shown(card.latency_p95_s, "seconds")
-    return Text(f"{p50.text.removesuffix(' s')}/{p95.text.removesuffix(' s')}").append(f" {p95.marker}", style="dim")
+def _seconds(figure: Figure) -> Shown:
+    """Seconds written tight, `0.31s`: alone, the letter of a measured figure would read as minutes."""
+    text = shown(figure, "seconds")
+    return replace(text, text=text.text.replace(" s", "s"))
+
+
+def _stacked(upper: Shown, lower: Shown) -> Text:
+    return _value(upper).append("\n").append_text(_value(lower))
 
 
 def _comparison(pair: Comparison) -> Text:
