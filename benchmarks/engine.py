@@ -57,11 +57,12 @@ class OnePrompt:
     """The smallest approach that still renders a prompt and reads an answer."""
 
     name = "one-prompt"
-    levers: frozenset[Lever] = frozenset(("prompt",))
+    levers: frozenset[Lever] = frozenset((Lever.PROMPT,))
     fingerprint = "one-prompt-1"
     endpoint = "stub"
 
     async def answer(self, case: CaseInput, ask: Ask) -> Answer:
+        """Ask once; the text is the label."""
         text = f"Sort this ticket into one of the known categories.\n\nTicket: {case.fields['text']}\nCategory:"
         messages = (Message("system", "You are careful and brief."), Message("user", text))
         attempt = await ask(ChatRequest(endpoint=self.endpoint, messages=messages, max_tokens=16))

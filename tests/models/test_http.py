@@ -1,0 +1,173 @@
+"""The HTTP endpoint against a real local server: every way a call can end becomes data, and no key gets out."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import orjson
+import pytest
+
+from steelyard.errors import InputError
+from steelyard.figures import Provenance
+from steelyard.models.calls import AttemptStatus, ChatRequest, Message
+from steelyard.models.endpoint import EndpointFault, Price
+from steelyard.models.http import HttpEndpoint, hosted, local, retry_after_s
+from steelyard.models.spec import EndpointSpec, PriceSpec
+from steelyard.models.stub_server import StubServer
+
+KEY = "sk-very-secret-0123456789"
+
+
+def asking(text: str, **more: Any) -> ChatRequest:
+    return ChatRequest(endpoint="stub", messages=(Message("user", text),), max_tokens=8, **more)
+
+
+def endpoint(stub: StubServer, monkeypatch: pytest.MonkeyPatch, **more: Any) -> HttpEndpoint:
+    monkeypatch.setenv("STUB_KEY", KEY)
+    return hosted("stub", EndpointSpec(base_url=stub.url, model="m", api_key_env="STUB_KEY", **more))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status"),
+    [
+        ("ok", AttemptStatus.ANSWERED),
+        ("length", AttemptStatus.TRUNCATED),
+        ("content_filter", AttemptStatus.REFUSED),
+        ("refusal", AttemptStatus.REFUSED),
+        ("empty_text", AttemptStatus.EMPTY),
+        ("too_long", AttemptStatus.TOO_LONG),
+    ],
+)
+async def test_each_way_to_end_has_its_status(
+    behaviour: str, status: AttemptStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A readable answer ends in exactly one status, and its tokens are counted."""
+    async with StubServer(reply="yes", cached_tokens=7) as stub:
+        model = endpoint(stub, monkeypatch)
+        response = await model.send(asking(f"stub:{behaviour}"), timeout_s=5)
+        await model.close()
+    assert response.status is status
+    if status is not AttemptStatus.TOO_LONG:
+        assert (response.prompt_tokens, response.cached_tokens, response.completion_tokens) == (20, 7, 5)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind", "says"),
+    [
+        ("401", "unusable", "the key in $STUB_KEY was refused"),
+        ("403", "unusable", "the key in $STUB_KEY was refused"),
+        ("echo_key", "unusable", "[$STUB_KEY]"),
+        ("404", "unusable", "does not know model 'm'"),
+        ("redirect", "unusable", "redirects"),
+        ("400", "rejected", "not acceptable"),
+        ("422", "rejected", "422"),
+        ("429", "rate_limited", "429"),
+        ("500", "server_error", "internal error"),
+        ("503", "server_error", "overloaded"),
+        ("malformed", "unreadable", "not JSON"),
+        ("not_chat", "unreadable", "not a chat completion"),
+        ("empty_choices", "unreadable", "no choices"),
+        ("huge", "unreadable", "larger than 32 MB"),
+        ("truncated", "dropped", "broke off"),
+        ("drop", "dropped", "broke off"),
+        ("hang", "timed_out", "within 0.2 s"),
+    ],
+)
+async def test_each_fault_has_its_kind_and_a_sentence(
+    behaviour: str, kind: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault says what happened, whether it is worth another try, and never what the key is."""
+    async with StubServer(retry_after="3") as stub:
+        model = endpoint(stub, monkeypatch)
+        with pytest.raises(EndpointFault) as caught:
+            await model.send(asking(f"stub:{behaviour}"), timeout_s=0.2 if behaviour == "hang" else 5)
+        await model.close()
+    fault = caught.value
+    assert fault.kind == kind
+    assert says in fault.message
+    assert KEY not in fault.message + str(fault.hint)
+    assert fault.retry_after_s == (3.0 if behaviour == "429" else None)
+
+
+async def test_nobody_listening_is_fatal_at_first_and_an_outage_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong address stops at once; a server that answered before may come back."""
+    stub = StubServer()
+    await stub.start()
+    model = endpoint(stub, monkeypatch)
+    await model.send(asking("hello"), timeout_s=5)
+    fresh = endpoint(stub, monkeypatch)
+    await stub.stop()
+    with contextlib.suppress(EndpointFault):  # may still meet the dying connection
+        await model.send(asking("hello"), timeout_s=5)
+    for one, kind in ((model, "dropped"), (fresh, "unusable")):
+        with pytest.raises(EndpointFault) as caught:
+            await one.send(asking("hello"), timeout_s=5)
+        assert caught.value.kind == kind
+        await one.close()
+
+
+async def test_the_request_carries_schema_extras_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the approach asks for reaches the server as it is."""
+    schema = {"type": "object", "properties": {"label": {"type": "string"}}}
+    async with StubServer(bodies=[]) as stub:
+        model = endpoint(stub, monkeypatch, extra_body={"top_k": 1})
+        await model.send(asking("hello", response_schema=schema, seed=3, extra={"grammar": "g"}), timeout_s=5)
+        await model.close()
+        assert stub.bodies is not None
+        body = orjson.loads(stub.bodies[0])
+    assert body["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "output", "strict": True, "schema": schema},
+    }
+    assert (body["top_k"], body["grammar"], body["seed"], body["max_tokens"]) == (1, "g", 3, 8)
+    assert "lora" not in body
+
+
+async def test_every_local_request_names_all_adapters() -> None:
+    """llama.cpp keeps the last choice and ignores unknown ids, so both are settled before anything is sent."""
+    price = Price(cpu_hour_usd=0.1, provenance=Provenance(kind="assumed", source="test"))
+    async with StubServer(bodies=[]) as stub:
+        model = local("local", base_url=stub.url, identity="w", price=price, adapter_ids={"aa": 0, "bb": 1})
+        await model.send(asking("x"), timeout_s=5)
+        await model.send(asking("x", adapter="bb"), timeout_s=5)
+        with pytest.raises(EndpointFault, match="cc is not loaded") as caught:
+            await model.send(asking("x", adapter="cc"), timeout_s=5)
+        await model.close()
+        assert stub.bodies is not None
+        sent = [orjson.loads(body)["lora"] for body in stub.bodies]
+    assert sent == [
+        [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 0.0}],
+        [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 1.0}],
+    ]
+    assert caught.value.fatal
+
+
+def test_an_unset_key_is_named_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the variable to set."""
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    spec = EndpointSpec(base_url="http://127.0.0.1:1/v1", model="m", api_key_env="NO_SUCH_KEY")
+    with pytest.raises(InputError, match="NO_SUCH_KEY is not set"):
+        hosted("stub", spec)
+
+
+def test_another_address_or_setting_is_another_model() -> None:
+    """Answers of a stand-in server never pass for answers of the real service."""
+    specs = [
+        EndpointSpec(base_url="http://127.0.0.1:1/v1", model="m"),
+        EndpointSpec(base_url="http://127.0.0.1:2/v1", model="m"),
+        EndpointSpec(base_url="http://127.0.0.1:2/v1", model="m", extra_body={"top_k": 1}),
+    ]
+    assert len({hosted("stub", spec).model for spec in specs}) == 3
+
+
+def test_a_price_without_a_date_is_assumed() -> None:
+    """Only a dated price counts as quoted."""
+    spec = EndpointSpec(base_url="http://x/v1", model="m", price_per_million=PriceSpec(input=1, output=2))
+    assert hosted("stub", spec).price.provenance.kind == "assumed"
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("2", 2.0), ("-1", 0.0), ("soon", None), ("nan", None), (None, None)])
+def test_retry_after_is_read_or_ignored(header: str | None, seconds: float | None) -> None:
+    """Nonsense in a header is no reason to wait, or to crash."""
+    assert retry_after_s(header) == seconds
