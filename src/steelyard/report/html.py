@@ -33,6 +33,7 @@ def render_html(content: ReportContent) -> str:
     involved, others = table.comparisons_with(content.verdict.choice, content.comparisons)
     return _template().render(
         content=content,
+        same_n=content.scorecards[0].n if len({card.n for card in content.scorecards}) == 1 else None,
         verdict=content.verdict,
         economics=content.verdict.economics,
         method=content.method,

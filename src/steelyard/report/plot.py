@@ -135,9 +135,10 @@ def plot_svg(
     parts += _grid(x, y, left=left, right=right, top=top, bottom=bottom)
     if min_success is not None:
         parts.append(_goal_line(y.pixel(min_success), min_success, left, right))
-    drawn = sorted(points, key=lambda point: (point.cost, -point.success, point.name))
+    # The choice first: the first label finds the best place.
+    drawn = sorted(points, key=lambda point: (point.name != choice, point.cost, -point.success, point.name))
     parts += [_whiskers(point, x, y) for point in drawn]
-    parts += [_dot(point, x, y, is_choice=point.name == choice) for point in drawn]
+    parts += [_dot(point, x, y, is_choice=point.name == choice) for point in reversed(drawn)]
     taken = [_around(x.pixel(point.cost), y.pixel(point.success), 7.0) for point in drawn]
     if min_success is not None:
         taken.append(_goal_label_box(y.pixel(min_success), right))
