@@ -103,9 +103,9 @@ def test_merging_the_gguf_tensors_into_the_file_gives_the_same_logits(base: Base
         for module in module_sizes(SHAPE):
             name = f"blk.{layer}.{module}.weight"
             heads = {"attn_q": SHAPE.heads, "attn_k": SHAPE.kv_heads}.get(module)
-            in_file = base.tensors[name].astype(np.float32)
+            in_file: NDArray[np.float32] = base.tensors[name].astype(np.float32)
             in_file = in_file if heads is None else slowly_paired(in_file, heads)
-            in_file = in_file + scale * exported[f"{name}.lora_b"] @ exported[f"{name}.lora_a"]
+            in_file += np.float32(scale) * exported[f"{name}.lora_b"] @ exported[f"{name}.lora_a"]
             merged[name] = in_file if heads is None else halves_from_pairs(in_file, heads)
     merged_base = BaseModel(**{**vars(base), "tensors": merged})
     ids = base.encode("the card is lost")
@@ -144,7 +144,7 @@ def test_logits_are_those_of_transformers_and_peft(base: BaseModel, tmp_path: Pa
     with torch.no_grad():
         expected = reference(torch.tensor([ids])).logits[0].numpy()
         np.testing.assert_allclose(logits(Llama(base, torch.float32), ids, {}, 1.0), expected, atol=1e-4)
-        tuned = PeftModel.from_pretrained(reference, str(tmp_path)).eval()
+        tuned = PeftModel.from_pretrained(reference, str(tmp_path))
         expected = tuned(torch.tensor([ids])).logits[0].numpy()
         np.testing.assert_allclose(logits(Llama(base, torch.float32), ids, adapter, ALPHA / RANK), expected, atol=2e-3)
 

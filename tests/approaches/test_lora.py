@@ -162,11 +162,11 @@ def test_the_shared_prefix_changes_neither_loss_nor_gradient(base: BaseModel) ->
         nll, _ = forward.nll(examples, adapter, scale=4.0)
         gradients = torch.autograd.grad(nll.sum(), list(adapter.values()))
         results.append((len(forward.prefix), nll.detach().numpy(), [g.numpy() for g in gradients]))
-    (shared, nll, gradients), (alone, nll_alone, gradients_alone) = results
+    (shared, nll_shared, gradients_shared), (alone, nll_alone, gradients_alone) = results
     assert shared > 20
     assert alone == 0
-    np.testing.assert_allclose(nll, nll_alone, atol=1e-4)
-    for one, other in zip(gradients, gradients_alone, strict=True):
+    np.testing.assert_allclose(nll_shared, nll_alone, atol=1e-4)
+    for one, other in zip(gradients_shared, gradients_alone, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 

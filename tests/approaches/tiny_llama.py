@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from steelyard.approaches.tuning.base_model import Shape, pairs_from_halves
 from steelyard.approaches.tuning.llama import module_sizes
@@ -67,7 +68,7 @@ def write_tiny_gguf(path: Path, *, seed: int = 0, architecture: str = "llama") -
     writer.add_eos_token_id(2)
     writer.add_chat_template(TEMPLATE)
 
-    def random(*size: int) -> np.ndarray:  # type: ignore[type-arg]
+    def random(*size: int) -> NDArray[np.float32]:
         return rng.normal(0, size[-1] ** -0.5, size).astype(np.float32)
 
     writer.add_tensor("token_embd.weight", random(SHAPE.vocabulary, SHAPE.hidden))
