@@ -55,7 +55,7 @@ class ChatRequest:
             "endpoint": self.endpoint,
             "model": model,
             "repeat": repeat,
-            "messages": self.messages,
+            "messages": [list(message) for message in self.messages],  # orjson takes no named tuples
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": self.seed,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steelyard.cases.audit import Audit, audit
+from steelyard.cases.audit import Audit, audit, findings
 from steelyard.cases.case import Case, Splits
 from steelyard.cases.leakage import check_leakage, refuse_pool_leak
 from steelyard.cases.read import read_cases
@@ -16,6 +15,9 @@ from steelyard.errors import InputError, Problem
 from steelyard.study.file import StudyFile
 from steelyard.task.output import validate
 from steelyard.task.task import Task
+
+MOST_NOTES = 12
+"""More findings than this are counted, not listed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,38 +131,17 @@ def check_material(file: StudyFile, material: Material) -> CheckResult:
 
 
 def _notes(found: Audit, task: Task) -> list[str]:
-    notes = []
-    if found.without_expected:
-        notes.append(f"{_cases(found.without_expected)} without expected output: left out, label them to use them")
-    if found.empty:
-        notes.append(f"{_cases(found.empty)} with empty input: kept, production has them too")
-    if found.exact_duplicates:
-        n = sum(len(group.cases) for group in found.exact_duplicates)
-        notes.append(
-            f"{n:,} cases repeat each other exactly, in {len(found.exact_duplicates):,} groups: kept on one side"
-        )
-    if found.near_duplicates:
-        n = sum(len(group.cases) for group in found.near_duplicates)
-        notes.append(
-            f"{n:,} cases nearly repeat each other, in {len(found.near_duplicates):,} groups: kept on one side"
-        )
-    if found.conflicts:
-        group = found.conflicts[0].cases
-        notes.append(
-            f"{len(found.conflicts):,} groups of duplicates carry different labels, for example {group[0].where} and "
-            f"{next(case.where for case in group if case.expected != group[0].expected)}: one of each pair is wrong"
-        )
-    unseen = [label for label in task.labels if label not in found.label_counts]
-    if unseen:
-        notes.append(f"no case carries the label {', '.join(map(repr, unseen))}: nothing is known about it")
-    if found.rare_labels:
-        rare = Counter({label: found.label_counts[label] for label in found.rare_labels})
-        listed = ", ".join(f"{label} ({count})" for label, count in sorted(rare.items()))
-        notes.append(f"labels with fewer than {found.rare_below} cases: {listed}; figures for them mean little")
+    """The audit's findings and labels nobody used, one line each; many of one kind are cut."""
+    problems = findings(found)
+    notes = [_line(problem) for problem in problems[:MOST_NOTES]]
+    if len(problems) > MOST_NOTES:
+        notes.append(f"... and {len(problems) - MOST_NOTES:,} more findings like these")
+    unused = [label for label in task.labels if label not in found.label_counts]
+    if unused:
+        notes.append(f"no case carries the label {', '.join(map(repr, unused))}: nothing is known about it")
     return notes
 
 
-def _cases(cases: tuple[Case, ...]) -> str:
-    places = ", ".join(case.where for case in cases[:3])
-    more = f" and {len(cases) - 3:,} more" if len(cases) > 3 else ""
-    return f"{len(cases):,} {'case' if len(cases) == 1 else 'cases'} ({places}{more})"
+def _line(problem: Problem) -> str:
+    place = f" (first: {problem.where})" if problem.where else ""
+    return f"{problem.what}{place}" + (f"; {problem.hint}" if problem.hint else "")

@@ -127,15 +127,17 @@ def _problem(item: Any, path: KeyPath, lines: dict[KeyPath, int], file_name: str
     if kind == "extra_forbidden":
         allowed = sorted(_fields_at(path[:-1]))
         nearest = difflib.get_close_matches(str(path[-1]), allowed, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        return Problem(where=where, what=f"unknown field {path[-1]!r}", hint=f"{hint}fields here: {', '.join(allowed)}")
+        guess = f"did you mean {nearest[0]!r}? " if nearest else ""
+        return Problem(
+            where=where, what=f"unknown field {path[-1]!r}", hint=f"{guess}fields here: {', '.join(allowed)}"
+        )
     if kind == "missing":
         return Problem(where=where, what=f"the field {path[-1]!r} is missing", hint="see docs/study-yaml.md")
     message = str(item["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     got = item.get("input")
     shown = "" if kind == "value_error" or isinstance(got, dict | list) else f", got {got!r}"
-    hint = None
+    hint: str | None = None
     if isinstance(got, bool | int | float) and kind == "string_type":
         hint = "YAML reads words like yes, no, on, off and bare numbers as values; put quotes around it"
     return Problem(where=where, what=f"{message}{shown}", hint=hint)

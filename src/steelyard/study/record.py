@@ -1,0 +1,132 @@
+"""What a run writes down besides calls and outcomes, so that every report can be made from the journal alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from steelyard.approaches.approach import Prepared, Setup
+from steelyard.economics.ledger import ApproachFacts
+from steelyard.engine.journal import Journal
+from steelyard.errors import InputError, Problem
+from steelyard.figures import Provenance
+from steelyard.measure.scoring import in_ladder_order
+from steelyard.study.file import StudyFile
+
+RECORD_SCHEMA = "steelyard.run/1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApproachRecord:
+    """One version of one approach, as the last run that used it left it."""
+
+    name: str
+    fingerprint: str
+    levers: tuple[str, ...]
+    endpoint: str | None
+    price: Provenance
+    is_local: bool
+
+    def facts(self, setup: Setup | None) -> ApproachFacts:
+        """What the ledger and the gates have to know."""
+        return ApproachFacts(
+            name=self.name,
+            levers=self.levers,
+            calls_model=self.endpoint is not None,
+            n_labels=setup.n_examples if setup else 0,
+            setup_seconds=setup.seconds if setup else 0.0,
+            setup_cost_usd=setup.cost_usd if setup else None,
+            price=self.price,
+            endpoint=self.endpoint,
+            is_local=self.is_local,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyRecord:
+    """Everything the runs of a study wrote down about it."""
+
+    file: StudyFile
+    """As it was when the last run began."""
+    approaches: Mapping[str, ApproachRecord]
+    """Latest version of each approach."""
+    split_counts: Mapping[str, int]
+    notes: tuple[str, ...]
+    models: Mapping[str, str]
+    """Identity of the model behind each endpoint."""
+    package_version: str
+    started_utc: str
+    finished_utc: str
+    """When the last run began and ended (or began, if it never ended)."""
+
+
+def run_record(
+    file: StudyFile,
+    *,
+    prepared: Mapping[str, Prepared],
+    prices: Mapping[str, Provenance],
+    compute_price: Provenance,
+    models: Mapping[str, str],
+    split_counts: Mapping[str, int],
+    notes: tuple[str, ...],
+) -> dict[str, Any]:
+    """The record of one run, as JSON."""
+    approaches = {}
+    for name, one in prepared.items():
+        endpoint = one.approach.endpoint
+        price = prices[endpoint] if endpoint is not None else compute_price
+        approaches[name] = {
+            "fingerprint": one.approach.fingerprint,
+            "levers": list(in_ladder_order(one.approach.levers)),
+            "endpoint": endpoint,
+            "price": {"kind": price.kind, "source": price.source, "as_of": price.as_of},
+            "is_local": endpoint in (None, "local"),
+        }
+    return {
+        "schema": RECORD_SCHEMA,
+        # Only what the user wrote: a default that is shown as assumed must stay a default.
+        "study": file.model_dump(mode="json", exclude_unset=True),
+        "approaches": approaches,
+        "models": dict(models),
+        "split_counts": dict(split_counts),
+        "notes": list(notes),
+    }
+
+
+def read_record(journal: Journal, *, where: str) -> StudyRecord:
+    """What the runs of a study wrote down; of each approach the latest version.
+
+    Raises:
+        InputError: Nothing was run yet.
+    """
+    runs = [run for run in journal.runs() if run.study.get("schema") == RECORD_SCHEMA]
+    if not runs:
+        raise InputError(Problem(where=where, what="nothing was run in this study yet", hint=f"steelyard run {where}"))
+    approaches: dict[str, ApproachRecord] = {}
+    for run in runs:
+        for name, shape in run.study["approaches"].items():
+            approaches[name] = ApproachRecord(
+                name=name,
+                fingerprint=shape["fingerprint"],
+                levers=tuple(shape["levers"]),
+                endpoint=shape["endpoint"],
+                price=Provenance(**shape["price"]),
+                is_local=shape["is_local"],
+            )
+    last = runs[-1]
+    return StudyRecord(
+        file=StudyFile.model_validate(last.study["study"]),
+        approaches=approaches,
+        split_counts=last.study["split_counts"],
+        notes=tuple(last.study["notes"]),
+        models={name: model for run in runs for name, model in run.study["models"].items()},
+        package_version=last.package_version,
+        started_utc=last.started_utc,
+        finished_utc=last.finished_utc or last.started_utc,
+    )
+
+
+def nothing_run(where: str) -> InputError:
+    """The error for a study without outcomes."""
+    return InputError(Problem(where=where, what="nothing was run in this study yet", hint=f"steelyard run {where}"))

@@ -1,0 +1,238 @@
+"""Put together everything a report shows, from the journal alone."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import orjson
+
+from steelyard.approaches.approach import Setup
+from steelyard.engine.journal import Journal
+from steelyard.engine.outcome import Outcome
+from steelyard.figures import MEASURED, Figure, unknown
+from steelyard.measure.intervals import wilson
+from steelyard.report.content import (
+    CaseAnswer,
+    Goals,
+    Method,
+    ModelFact,
+    Parity,
+    ReportContent,
+    SetupRow,
+    TranscriptCall,
+    WorstCase,
+    choose_worst_cases,
+)
+from steelyard.study.record import ApproachRecord
+from steelyard.study.scoring import Evidence, decide_evidence, score_evidence
+
+ReportFormat = Literal["html", "md", "json"]
+WORST_CASES = 12
+
+
+def render_report(evidence: Evidence, journal: Journal, *, form: ReportFormat, command: str) -> str:
+    """The report as text."""
+    content = build_content(evidence, journal, command=command)
+    if form == "json":
+        from steelyard.report.json import render_json
+
+        return render_json(content)
+    if form == "md":
+        from steelyard.report.markdown import render_markdown
+
+        return render_markdown(content)
+    from steelyard.report.html import render_html
+
+    return render_html(content)
+
+
+def build_content(evidence: Evidence, journal: Journal, *, command: str) -> ReportContent:
+    """Everything the report shows.
+
+    Args:
+        evidence: Approaches with their results.
+        journal: For transcripts, cases and looks.
+        command: What a person types to make this report again.
+    """
+    scores = score_evidence(evidence)
+    verdict = decide_evidence(evidence).verdict
+    file, record = evidence.file, evidence.record
+    settings = file.model_dump(mode="json", exclude_unset=True)
+    return ReportContent(
+        study=file.study,
+        instruction=file.task.instruction,
+        scorecards=scores.scorecards,
+        comparisons=scores.comparisons,
+        verdict=verdict,
+        goals=Goals(**file.goal.model_dump()),
+        worst_cases=tuple(_worst_cases(evidence, journal, best=verdict.choice)),
+        data_notes=record.notes,
+        split_counts=record.split_counts,
+        test_looks=max((journal.looks(name) for name in evidence.approaches), default=0),
+        setup=tuple(_setup_row(one, evidence.setups[name], journal) for name, one in evidence.approaches.items()),
+        method=Method(
+            models=tuple(
+                ModelFact(endpoint=name, identity=model)
+                for name, model in record.models.items()
+                if any(one.endpoint == name for one in evidence.approaches.values())
+            ),
+            seeds={"split": file.cases.split.seed, "bootstrap": 0},
+            repeats=file.run.repeats,
+            package_version=record.package_version,
+            started_utc=record.started_utc,
+            finished_utc=record.finished_utc,
+            command=command,
+            study_digest=hashlib.blake2b(
+                orjson.dumps(settings, option=orjson.OPT_SORT_KEYS), digest_size=16
+            ).hexdigest(),
+        ),
+    )
+
+
+# Worst cases
+
+
+def _worst_cases(evidence: Evidence, journal: Journal, *, best: str | None) -> list[WorstCase]:
+    fingerprints = {name: one.fingerprint for name, one in evidence.approaches.items()}
+    by_case: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in journal.outcomes(fingerprints, split="test"):
+        by_case[outcome.case_id].append(outcome)
+    cases = journal.cases()
+    field = evidence.file.task.expected[0] if evidence.file.task.labels else None
+    labels = {
+        case_id: str(case["expected"].get(field)) for case_id, case in cases.items() if field and case["expected"]
+    }
+    chosen = choose_worst_cases(by_case, k=WORST_CASES, best=best, label_of=labels or None)
+    return [
+        WorstCase(
+            case_id=case_id,
+            where=cases[case_id]["where"],
+            fields=cases[case_id]["input"],
+            expected=cases[case_id]["expected"],
+            answers=tuple(_answer(outcome, journal) for outcome in by_case[case_id] if outcome.repeat == 0),
+        )
+        for case_id in chosen
+        if case_id in cases
+    ]
+
+
+def _answer(outcome: Outcome, journal: Journal) -> CaseAnswer:
+    transcript = journal.transcript(outcome.approach, outcome.fingerprint, outcome.case_id, repeat=outcome.repeat)
+    requests = transcript.requests if transcript else ()
+    return CaseAnswer(
+        approach=outcome.approach,
+        output=outcome.output,
+        status=str(outcome.status),
+        score=outcome.score,
+        unscored_because=outcome.unscored_because,
+        success=outcome.success,
+        problem=outcome.problem,
+        latency_s=outcome.latency_s,
+        cost_usd=outcome.cost_usd,
+        sources=outcome.sources,
+        calls=tuple(
+            TranscriptCall(
+                step=attempt.step,
+                messages=request.messages,
+                text=attempt.text,
+                status=str(attempt.status),
+                error=attempt.error,
+                prompt_tokens=attempt.prompt_tokens,
+                completion_tokens=attempt.completion_tokens,
+                latency_s=attempt.latency_s,
+                price_usd=attempt.price_usd,
+                extra=attempt.extra,
+                replayed=attempt.replayed,
+                transport_retries=attempt.transport_retries,
+            )
+            for attempt, request in zip(outcome.attempts, requests, strict=False)
+        ),
+    )
+
+
+# Setup
+
+
+def _setup_row(one: ApproachRecord, setup: Setup | None, journal: Journal) -> SetupRow:
+    if setup is None:
+        because = "no preparation was recorded"
+        return SetupRow(
+            approach=one.name, seconds=unknown(because), cost_usd=unknown(because), n_examples=0, reused=False
+        )
+    cost = (
+        Figure(value=setup.cost_usd, provenance=one.price)
+        if setup.cost_usd is not None
+        else unknown("no price of machine time is known")
+    )
+    card = setup.card or {}
+    return SetupRow(
+        approach=one.name,
+        seconds=Figure(value=setup.seconds, provenance=MEASURED),
+        cost_usd=cost,
+        n_examples=setup.n_examples,
+        reused=setup.reused,
+        card=tuple(_card_lines(card)),
+        parity=_parity(one, card, journal),
+    )
+
+
+CARD_LABELS = {
+    "kind": "kind",
+    "made_utc": "made",
+    "n_train": "trained on",
+    "n_validation": "validated on",
+    "n_cut": "examples cut to fit",
+    "n_left_out": "examples left out",
+    "dtype": "arithmetic",
+    "n_steps": "optimiser steps",
+    "validation_loss": "validation loss",
+    "validation_exact_match": "validation exact match",
+    "validation_accuracy": "validation accuracy",
+    "cpu_seconds": "CPU seconds",
+    "data_digest": "data digest",
+    "adapter_sha256": "adapter SHA-256",
+}
+"""Fields of a tuning card that a report shows, with their words."""
+
+
+def _card_lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lines = []
+    base = card.get("base_model")
+    if isinstance(base, dict):
+        lines.append(
+            ("base model", f"{base.get('name')} ({base.get('licence')}, SHA-256 {str(base.get('sha256'))[:12]})")
+        )
+    for field, label in CARD_LABELS.items():
+        value = card.get(field)
+        if value is not None:
+            lines.append((label, f"{value:.4g}" if isinstance(value, float) else str(value)))
+    chosen = card.get("hyperparameters")
+    if isinstance(chosen, dict):
+        lines.append(("settings", ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)))
+    return lines
+
+
+def _parity(one: ApproachRecord, card: Mapping[str, Any], journal: Journal) -> Parity | None:
+    """The validation cases answered twice: forced through PyTorch at the end of training, and by the server."""
+    in_torch: Mapping[str, bool] = card.get("validation_right", {})
+    served = {
+        outcome.case_id: bool(outcome.success)
+        for outcome in journal.outcomes({one.name: one.fingerprint}, split="train")
+        if outcome.case_id in in_torch and outcome.repeat == 0
+    }
+    if not served:
+        return None
+    return Parity(
+        n=len(served),
+        in_training_library=_rate([in_torch[case_id] for case_id in served]),
+        as_served=_rate(list(served.values())),
+    )
+
+
+def _rate(right: list[bool]) -> Figure:
+    low, high = wilson(sum(right), len(right))
+    return Figure(value=statistics.fmean(right), low=low, high=high)

@@ -1,0 +1,199 @@
+"""What `score`, `decide` and `run` give back: readable at a prompt, as JSON and as data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from steelyard.decision.verdict import Verdict
+from steelyard.engine.estimate import Estimate
+from steelyard.engine.run import RunSummary
+from steelyard.measure.scorecard import Comparison, Scorecard, scorecards_json
+
+if TYPE_CHECKING:
+    import polars
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Scores:
+    """Scorecards and paired comparisons of one study."""
+
+    scorecards: tuple[Scorecard, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `score --json` prints (`steelyard.scorecards/1`)."""
+        return scorecards_json(self.scorecards, self.comparisons)
+
+    def to_polars(self) -> polars.DataFrame:
+        """One row an approach: each metric with `_low`, `_high` and `_provenance` beside it."""
+        return _frame([card.to_json() for card in self.scorecards])
+
+    def renderables(self) -> Sequence[RenderableType]:
+        """Table and comparisons for the terminal."""
+        from rich.text import Text
+
+        from steelyard.report.terminal import comparison_lines, score_table
+
+        parts: list[RenderableType] = [score_table(self.scorecards)]
+        if self.comparisons:
+            parts += [Text("\nOn the same cases:"), *comparison_lines(self.comparisons)]
+        return parts
+
+    def __repr__(self) -> str:
+        return _as_text(self.renderables())
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Decision:
+    """A verdict."""
+
+    verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """What `decide --json` prints (`steelyard.verdict/1`)."""
+        return self.verdict.to_json()
+
+    def to_polars(self) -> polars.DataFrame:
+        """One row an approach: where it stands in the choice."""
+        return _frame([standing.to_json() for standing in self.verdict.standings])
+
+    def renderables(self) -> Sequence[RenderableType]:
+        """The verdict for the terminal."""
+        from steelyard.report.terminal import verdict_panel
+
+        return [verdict_panel(self.verdict)]
+
+    def __repr__(self) -> str:
+        return _as_text(self.renderables())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run did."""
+
+    summary: RunSummary
+    n_test_cases: int
+
+    def to_json(self) -> dict[str, Any]:
+        """What `run --json` prints."""
+        summary = self.summary
+        return {
+            "schema": "steelyard.run-summary/1",
+            "test_cases": self.n_test_cases,
+            "outcomes": summary.n_outcomes,
+            "outcomes_there_before": summary.n_skipped,
+            "statuses": {name: dict(counts) for name, counts in summary.statuses.items()},
+            "spent_usd": summary.spent_usd,
+            "spent_usd_all_runs": summary.spent.usd,
+            "calls_all_runs": summary.spent.calls,
+            "unpriced_calls": summary.spent.unpriced_calls,
+            "seconds": summary.seconds,
+        }
+
+    def __str__(self) -> str:
+        summary = self.summary
+        before = f", {summary.n_skipped:,} were there before" if summary.n_skipped else ""
+        unpriced = (
+            f"; {summary.spent.unpriced_calls:,} calls have no known price" if summary.spent.unpriced_calls else ""
+        )
+        spent = f"spent ${summary.spent_usd:.4f} in this run, ${summary.spent.usd:.4f} in all{unpriced}"
+        lines = [f"{summary.n_outcomes:,} outcomes in {summary.seconds:,.0f} s{before}; {spent}"]
+        for name, counts in summary.statuses.items():
+            trouble = {status: n for status, n in counts.items() if status != "answered"}
+            if trouble:
+                listed = ", ".join(f"{n:,} {status}" for status, n in sorted(trouble.items()))
+                lines.append(f"  {name}: {listed} (they count as not successful)")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEstimate:
+    """What a run would ask and cost."""
+
+    estimate: Estimate
+    untrained: tuple[str, ...]
+    """Approaches estimated without the training their first real run would do."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What `run --dry-run --json` prints."""
+        return {
+            "schema": "steelyard.estimate/1",
+            "first_calls": self.estimate.n_first_calls,
+            "likely_usd": self.estimate.likely_usd,
+            "needs_training": list(self.untrained),
+            "approaches": [
+                {
+                    "name": one.approach,
+                    "endpoint": one.endpoint,
+                    "cases": one.n_cases,
+                    "first_calls": one.n_first_calls,
+                    "replayed": one.n_replayed,
+                    "prompt_tokens": one.prompt_tokens,
+                    "most_completion_tokens": one.most_completion_tokens,
+                    "likely_usd": one.likely_usd,
+                    "most_usd": one.most_usd,
+                }
+                for one in self.estimate.approaches
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"{'approach':<16} {'cases':>7} {'calls':>7} {'prompt tokens':>14} {'answer tokens':>14} {'likely cost':>12}"
+        ]
+        for one in self.estimate.approaches:
+            lines.append(
+                f"{one.approach:<16} {one.n_cases:>7,} {one.n_first_calls:>7,} {one.prompt_tokens:>14,} "
+                f"{one.most_completion_tokens:>14,} {_usd(one.likely_usd):>12}"
+            )
+        lines.append(
+            f"{self.estimate.n_first_calls:,} first calls, {_usd(self.estimate.likely_usd)} in all (estimated: four "
+            "characters a token, answers at their full length); repairs and retries come on top, --budget is a ceiling "
+            "on everything. Nothing was sent."
+        )
+        if self.untrained:
+            lines.append(f"trained at the first run, not now: {', '.join(self.untrained)}")
+        return "\n".join(lines)
+
+
+# Rendering
+
+
+def _usd(amount: float | None) -> str:
+    return "unknown" if amount is None else f"${amount:,.4f}"
+
+
+def _as_text(parts: Sequence[RenderableType]) -> str:
+    from rich.console import Console
+
+    console = Console(width=120, highlight=False, no_color=True, force_terminal=False)
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    return captured.get()
+
+
+def _frame(rows: Sequence[dict[str, Any]]) -> polars.DataFrame:
+    import polars
+
+    return polars.DataFrame([_flat(row) for row in rows], infer_schema_length=None)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Figures become a column each for value, interval and provenance; lists become text."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, dict) and "provenance" in value:
+            flat[name] = value["value"]
+            flat[f"{name}_low"], flat[f"{name}_high"] = value["low"], value["high"]
+            flat[f"{name}_provenance"] = value["provenance"]
+        elif isinstance(value, dict):
+            flat |= {f"{name}_{key}": inner for key, inner in _flat(value).items()}
+        elif isinstance(value, list):
+            flat[name] = ", ".join(map(str, value))
+        else:
+            flat[name] = value
+    return flat

@@ -1,0 +1,291 @@
+"""Run a study: prepare the approaches, start the local model if one is needed, hand the work to the engine.
+
+The one place where real files, servers and the clock are chosen; below it everything is passed as an argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from steelyard.approaches.approach import Answer, Prepared
+from steelyard.approaches.prepare import prepare
+from steelyard.approaches.spec import ApproachSpec
+from steelyard.approaches.workbench import EndpointFacts, Workbench
+from steelyard.cases.case import Case
+from steelyard.cases.sample import take
+from steelyard.engine.budget import Budget
+from steelyard.engine.estimate import dry_run
+from steelyard.engine.journal import Journal
+from steelyard.engine.limits import ManagedEndpoint, managed
+from steelyard.engine.lock import study_lock
+from steelyard.engine.progress import progress_for
+from steelyard.engine.run import RunSummary, Work, run
+from steelyard.errors import InputError, Problem, RunStopped
+from steelyard.models.endpoint import Price
+from steelyard.models.http import HttpEndpoint, hosted
+from steelyard.models.spec import EndpointSpec
+from steelyard.study import local_model
+from steelyard.study.file import StudyFile
+from steelyard.study.material import Material
+from steelyard.study.record import run_record
+from steelyard.study.results import RunEstimate, RunResult
+from steelyard.study.talk import Talk
+from steelyard.task.scorers import Scored, score_output
+from steelyard.task.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What one run shall do."""
+
+    folder: Path
+    file: StudyFile
+    task: Task
+    material: Material
+    specs: Mapping[str, ApproachSpec]
+    """The approaches chosen for this run."""
+    test: tuple[Case, ...]
+
+    @property
+    def state(self) -> Path:
+        """Where the program keeps what it makes."""
+        return self.folder / ".steelyard"
+
+
+def plan_run(
+    folder: Path, file: StudyFile, task: Task, material: Material, *, approaches: Sequence[str], limit: int | None
+) -> Plan:
+    """Choose approaches and test cases.
+
+    Raises:
+        InputError: An approach is not in the study.
+    """
+    unknown = [name for name in approaches if name not in file.approaches]
+    if unknown:
+        raise InputError(
+            Problem(
+                where="--approach",
+                what=f"no approach called {', '.join(map(repr, unknown))} in this study",
+                hint=f"there is: {', '.join(file.approaches)}",
+            )
+        )
+    chosen = {name: spec for name, spec in file.approaches.items() if not approaches or name in approaches}
+    test = material.splits.test
+    limit = limit or file.run.limit
+    if limit is not None:
+        test = take(test, limit, file.cases.split.seed)
+    return Plan(folder=folder, file=file, task=task, material=material, specs=chosen, test=test)
+
+
+def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: str) -> RunResult:
+    """Prepare, run and journal.
+
+    Raises:
+        InputError: Something the user can mend, before anything is paid for.
+        RunStopped: The run ended early; the same call goes on from there.
+    """
+    file = plan.file
+    say = _talker(progress)
+    with study_lock(plan.folder), Journal.open(plan.state / "journal.sqlite3") as journal:
+        hosted_endpoints = {
+            name: managed(hosted(name, spec), spec)
+            for name, spec in file.models.endpoints.items()
+            if any(approach.model == name for approach in plan.specs.values())
+        }
+        bench = _workbench(plan, say=say)
+        prepared = {name: prepare(name, spec, bench) for name, spec in plan.specs.items()}
+        compute = compute_price(file).provenance
+        prices = {name: one.endpoint.price.provenance for name, one in hosted_endpoints.items()} | {"local": compute}
+        record = run_record(
+            file,
+            prepared=prepared,
+            prices=prices,
+            compute_price=compute,
+            models={name: facts.model for name, facts in bench.endpoints.items()},
+            split_counts={
+                "train": len(plan.material.splits.train),
+                "dev": len(plan.material.splits.dev),
+                "test": len(plan.material.splits.test),
+            },
+            notes=plan.material.notes,
+        )
+        work = _work(plan, prepared)
+        journal.record_cases([case for one in work for case in one.cases])
+        number = journal.start_run(command=command, package_version=package_version(), study=record)
+        for name, one in prepared.items():
+            journal.record_preparation(name, one.approach.fingerprint, one.setup)
+        try:
+            with _local_endpoint(plan, prepared, work, journal, say) as local_endpoints:
+                summary = asyncio.run(
+                    _run(
+                        work,
+                        endpoints={**hosted_endpoints, **local_endpoints},
+                        journal=journal,
+                        plan=plan,
+                        budget=Budget(
+                            usd=budget_usd if budget_usd is not None else file.run.budget_usd,
+                            calls=file.run.budget_calls,
+                        ),
+                        progress=progress,
+                    )
+                )
+        except RunStopped as stopped:
+            journal.finish_run(number, ended=str(stopped))
+            raise
+        journal.finish_run(number)
+        for name in summary.statuses:
+            journal.record_look(name, prepared[name].approach.fingerprint)
+    return RunResult(summary=summary, n_test_cases=len(plan.test))
+
+
+def estimate_plan(plan: Plan) -> RunEstimate:
+    """What a run would ask and cost; sends nothing, trains nothing."""
+    untrained = tuple(name for name, spec in plan.specs.items() if spec.tuning is not None)
+    bench = _workbench(plan, say=lambda _: None)
+    prepared = {
+        name: prepare(name, spec.model_copy(update={"tuning": None}) if spec.tuning else spec, bench)
+        for name, spec in plan.specs.items()
+        if not (spec.tuning and spec.model == "none")
+    }
+    endpoints = {name: managed(_unsent(name, spec), spec) for name, spec in plan.file.models.endpoints.items()}
+    endpoints["local"] = local_model.unstarted(plan.file.models.local, plan.folder)
+    path = plan.state / "journal.sqlite3"
+    journal = Journal.open(path, read_only=True) if path.exists() else None
+    try:
+        estimate = asyncio.run(dry_run(_work(plan, prepared), endpoints=endpoints, journal=journal))
+    finally:
+        if journal is not None:
+            journal.close()
+    return RunEstimate(estimate=estimate, untrained=untrained)
+
+
+# Preparing
+
+
+def _workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
+    models = plan.file.models
+    endpoints = {
+        name: EndpointFacts(
+            model=_unsent(name, spec).model, native_schema=spec.native_schema, context_tokens=spec.context_tokens
+        )
+        for name, spec in models.endpoints.items()
+    }
+    endpoints["local"] = EndpointFacts(
+        model=local_model.identity(models.local, plan.folder),
+        native_schema=True,
+        context_tokens=models.local.context_tokens,
+    )
+    return Workbench(
+        task=plan.task,
+        train=plan.material.splits.train,
+        dev=plan.material.splits.dev,
+        folder=plan.state / "prepared",
+        endpoints=endpoints,
+        embedder=cache(lambda: local_model.embedder(say)),
+        base_gguf=cache(lambda: local_model.gguf(models.local, plan.folder, say)),
+        cpu_hour_usd=models.local.cpu_hour_usd,
+        say=say,
+    )
+
+
+def _unsent(name: str, spec: EndpointSpec) -> HttpEndpoint:
+    """The endpoint without its key: good for its identity and price, never for a call."""
+    return hosted(name, spec.model_copy(update={"api_key_env": None}))
+
+
+def _work(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
+    """The test split for every approach, and for a LoRA the cases its training was validated on.
+
+    The latter show whether the adapter answers as served as it did where it was trained; they are journalled under
+    `train` and enter no figure of the test split.
+    """
+    work = []
+    by_id = {case.id: case for case in plan.material.splits.train}
+    for one in prepared.values():
+        card = one.setup.card or {}
+        held_out = [by_id[case_id] for case_id in card.get("validation_cases", ())[:PARITY_CASES] if case_id in by_id]
+        if one.adapter is not None and held_out:
+            work.append(Work(approach=one.approach, cases=held_out, split="train"))
+        work.append(Work(approach=one.approach, cases=plan.test, split="test", repeats=plan.file.run.repeats))
+    return work
+
+
+# Running
+
+
+async def _run(
+    work: Sequence[Work],
+    *,
+    endpoints: Mapping[str, ManagedEndpoint],
+    journal: Journal,
+    plan: Plan,
+    budget: Budget,
+    progress: bool,
+) -> RunSummary:
+    def score(answer: Answer, case: Case) -> Scored:
+        return score_output(answer.output, case.expected, plan.task)
+
+    try:
+        return await run(
+            work,
+            endpoints=endpoints,
+            journal=journal,
+            score=score,
+            success_threshold=plan.task.success_threshold,
+            budget=budget,
+            compute_price=compute_price(plan.file),
+            in_flight=plan.file.run.in_flight,
+            progress=progress_for(quiet=not progress),
+            seed=plan.file.cases.split.seed,
+        )
+    finally:
+        for one in endpoints.values():
+            await one.endpoint.close()
+
+
+@contextmanager
+def _local_endpoint(
+    plan: Plan, prepared: Mapping[str, Prepared], work: Sequence[Work], journal: Journal, say: Callable[[str], None]
+) -> Iterator[dict[str, ManagedEndpoint]]:
+    """The local model's endpoint, with its server started only if a call is left to make."""
+    waiting = [one for one in work if one.approach.endpoint == "local" and any(True for _ in one.left(journal))]
+    adapters = {
+        one.adapter_digest: one.adapter
+        for one in prepared.values()
+        if one.adapter is not None and one.adapter_digest is not None
+    }
+    if not waiting:
+        yield {"local": local_model.unstarted(plan.file.models.local, plan.folder)}
+        return
+    with local_model.serving(
+        plan.file.models.local, plan.folder, adapters=adapters, log_file=plan.state / "logs" / "llama.log", say=say
+    ) as endpoint:
+        yield {"local": endpoint}
+
+
+def compute_price(file: StudyFile) -> Price:
+    """Price of this machine's time, as the study assumes it."""
+    return local_model.price(file.models.local)
+
+
+def _talker(progress: bool) -> Callable[[str], None]:
+    """Shows lines of preparation on stderr; on a terminal each replaces the one before."""
+    if not progress:
+        return lambda _: None
+    return Talk(sys.stderr)
+
+
+def package_version() -> str:
+    """Version of the installed package."""
+    return metadata.version("steelyard")
+
+
+PARITY_CASES = 60
+"""Validation cases a LoRA is asked again as served; enough to see a wrong export, cheap enough for every run."""

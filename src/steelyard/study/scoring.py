@@ -1,0 +1,123 @@
+"""Score, decide and report: pure computation over what the journal holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from steelyard.approaches.approach import Setup
+from steelyard.decision.deciding import decide
+from steelyard.economics.accounting import ledger
+from steelyard.economics.ledger import ApproachFacts
+from steelyard.economics.spec import source_of
+from steelyard.engine.journal import Journal
+from steelyard.errors import InputError, Problem
+from steelyard.figures import Figure
+from steelyard.measure.comparing import comparisons
+from steelyard.measure.results import ApproachResults, from_rows
+from steelyard.measure.scoring import scorecards
+from steelyard.study.file import StudyFile
+from steelyard.study.record import ApproachRecord, StudyRecord, read_record
+from steelyard.study.results import Decision, Scores
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What the journal says about the approaches of a study on the test split."""
+
+    record: StudyRecord
+    file: StudyFile
+    """The settings in force: today's study.yaml where there is one, else the recorded one."""
+    approaches: Mapping[str, ApproachRecord]
+    results: Mapping[str, ApproachResults]
+    setups: Mapping[str, Setup | None]
+
+    @property
+    def facts(self) -> dict[str, ApproachFacts]:
+        """What the ledger has to know of each approach."""
+        return {name: one.facts(self.setups[name]) for name, one in self.approaches.items()}
+
+    @property
+    def baseline(self) -> str | None:
+        """The approach every other one must beat: looking up the most similar example, without any model call."""
+        return next(
+            (n for n, one in self.approaches.items() if one.endpoint is None and one.levers == ("retrieval",)), None
+        )
+
+    @property
+    def as_of(self) -> date:
+        """The day of the figures: when the last run ended, not today."""
+        return date.fromisoformat(self.record.finished_utc[:10])
+
+
+def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, approaches: Sequence[str] = ()) -> Evidence:
+    """Read what there is.
+
+    Args:
+        journal: The study's journal.
+        file: Today's study.yaml; `None` uses the settings of the last run.
+        where: The study folder, for messages.
+        approaches: Only these; left out, all of study.yaml that were run.
+
+    Raises:
+        InputError: Nothing was run yet, or none of the approaches asked for.
+    """
+    record = read_record(journal, where=where)
+    settings = file or record.file
+    wanted = list(approaches) or list(settings.approaches)
+    known = {name: record.approaches[name] for name in wanted if name in record.approaches}
+    rows = journal.measurements({name: one.fingerprint for name, one in known.items()}, split="test")
+    found = from_rows(rows)
+    if not found:
+        raise InputError(
+            Problem(
+                where=where,
+                what=f"there are no outcomes of {', '.join(map(repr, wanted))} yet",
+                hint=f"steelyard run {where}" + "".join(f" --approach {name}" for name in approaches),
+            )
+        )
+    names = [name for name in wanted if name in found]
+    return Evidence(
+        record=record,
+        file=settings,
+        approaches={name: known[name] for name in names},
+        results={name: found[name] for name in names},
+        setups={name: journal.preparation(name, known[name].fingerprint) for name in names},
+    )
+
+
+def score_evidence(evidence: Evidence) -> Scores:
+    """Six metrics per approach, the full cost of a success included, and all paired comparisons."""
+    money = evidence.file.money
+    facts = evidence.facts
+    cards = scorecards(
+        evidence.results,
+        levers={name: one.levers for name, one in evidence.approaches.items()},
+        prices={name: one.price for name, one in evidence.approaches.items()},
+        assumed_review_s=Figure(value=money.review_seconds, provenance=source_of(money, "review_seconds")),
+    )
+    full = [
+        card.with_cost_per_success(ledger(evidence.results[card.name], facts[card.name], money).cost_per_success_usd)
+        for card in cards
+    ]
+    return Scores(scorecards=tuple(full), comparisons=tuple(comparisons(evidence.results)))
+
+
+def decide_evidence(evidence: Evidence) -> Decision:
+    """Gates, ledger and verdict."""
+    verdict = decide(
+        evidence.results,
+        evidence.facts,
+        as_of=evidence.as_of,
+        money=evidence.file.money,
+        goal=evidence.file.goal,
+        baseline=evidence.baseline,
+    )
+    return Decision(verdict=verdict)
+
+
+def journal_path(folder: Path) -> Path:
+    """Where the journal of a study lies."""
+    return folder / ".steelyard" / "journal.sqlite3"

@@ -1,0 +1,192 @@
+"""The Python face of a study: the same functions as the command line, for notebooks and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steelyard.errors import Problem, StorageFailed
+from steelyard.study.file import StudyFile
+from steelyard.study.yaml_source import read_study_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from steelyard.engine.journal import Journal
+    from steelyard.study.material import CheckResult, Material
+    from steelyard.study.reporting import ReportFormat
+    from steelyard.study.results import Decision, RunEstimate, RunResult, Scores
+    from steelyard.study.running import Plan
+    from steelyard.study.scoring import Evidence
+    from steelyard.task.task import Task
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study folder: one task, its cases, the approaches compared."""
+
+    folder: Path
+    file: StudyFile
+    """The checked study.yaml."""
+
+    @cached_property
+    def task(self) -> Task:
+        """What is asked and what counts as a success."""
+        from steelyard.task.resolve import resolve_task
+
+        return resolve_task(self.file.task, self.folder)
+
+    @cached_property
+    def material(self) -> Material:
+        """The cases: read, audited, split; read from disk on first use.
+
+        Raises:
+            InputError: The cases are not as they must be; lists every problem found.
+        """
+        from steelyard.study.material import load_material
+
+        return load_material(self.folder, self.file, self.task)
+
+    def check(self) -> CheckResult:
+        """Validate everything and find leakage; calls no model and costs nothing.
+
+        Raises:
+            InputError: Something is wrong; lists every problem found.
+        """
+        from steelyard.study.material import check_material
+
+        return check_material(self.file, self.material)
+
+    def estimate(self, *, approaches: Sequence[str] = (), limit: int | None = None) -> RunEstimate:
+        """How many calls, tokens and dollars a run would take; sends nothing, trains nothing."""
+        from steelyard.study.running import estimate_plan
+
+        return estimate_plan(self._plan(approaches, limit))
+
+    def run(
+        self,
+        *,
+        approaches: Sequence[str] = (),
+        limit: int | None = None,
+        budget_usd: float | None = None,
+        progress: bool = True,
+    ) -> RunResult:
+        """Prepare the approaches and run them on the test split; goes on from where an earlier run stopped.
+
+        Args:
+            approaches: Only these; left out, all.
+            limit: At most this many test cases, a seeded sample of them; a larger limit only adds cases.
+            budget_usd: Ceiling on money for the whole study, earlier runs included.
+            progress: Show progress on standard error.
+
+        Raises:
+            InputError: Something is wrong that the user can mend; nothing was paid for.
+            RunStopped: The run ended early; everything acknowledged is kept.
+        """
+        from steelyard.study.running import run_plan
+
+        command = f"steelyard run {self.folder}" + "".join(f" --approach {name}" for name in approaches)
+        command += f" --limit {limit}" if limit is not None else ""
+        return run_plan(self._plan(approaches, limit), budget_usd=budget_usd, progress=progress, command=command)
+
+    def score(self, *, approaches: Sequence[str] = ()) -> Scores:
+        """Six metrics per approach with intervals, and paired comparisons.
+
+        Raises:
+            InputError: Nothing was run yet.
+        """
+        from steelyard.study.scoring import score_evidence
+
+        with self._evidence(approaches) as (evidence, _):
+            return score_evidence(evidence)
+
+    def decide(self) -> Decision:
+        """Gates, ledger and verdict.
+
+        Raises:
+            InputError: Nothing was run yet.
+        """
+        from steelyard.study.scoring import decide_evidence
+
+        with self._evidence(()) as (evidence, _):
+            return decide_evidence(evidence)
+
+    def render_report(self, form: ReportFormat = "html") -> str:
+        """The report as text; the same journal and study.yaml give the same bytes."""
+        from steelyard.study.reporting import render_report
+
+        suffix = "" if form == "html" else f" --format {form}"
+        with self._evidence(()) as (evidence, journal):
+            return render_report(evidence, journal, form=form, command=f"steelyard report {self.folder}{suffix}")
+
+    def report(self, output: str | Path | None = None, *, form: ReportFormat = "html") -> Path:
+        """Write the report into one self-contained file.
+
+        Args:
+            output: Where to; left out, `.steelyard/report.<form>` in the study folder.
+            form: `html`, `md` or `json`.
+
+        Returns:
+            Where it was written.
+
+        Raises:
+            InputError: Nothing was run yet.
+            StorageFailed: It cannot be written there.
+        """
+        path = Path(output) if output is not None else self.folder / ".steelyard" / f"report.{form}"
+        text = self.render_report(form)
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StorageFailed(
+                Problem(where=str(path), what=f"the report cannot be written here: {error.strerror}")
+            ) from error
+        return path
+
+    # Private
+
+    def _plan(self, approaches: Sequence[str], limit: int | None) -> Plan:
+        from steelyard.study.running import plan_run
+
+        return plan_run(self.folder, self.file, self.task, self.material, approaches=approaches, limit=limit)
+
+    @contextmanager
+    def _evidence(self, approaches: Sequence[str]) -> Iterator[tuple[Evidence, Journal]]:
+        from steelyard.engine.journal import Journal
+        from steelyard.study.scoring import journal_path, read_evidence
+
+        path = journal_path(self.folder)
+        if not path.exists():
+            from steelyard.study.record import nothing_run
+
+            raise nothing_run(str(self.folder))
+        with Journal.open(path, read_only=True) as journal:
+            yield read_evidence(journal, self.file, where=str(self.folder), approaches=approaches), journal
+
+
+def load_study(folder: str | Path) -> Study:
+    """Read a study folder; its cases are read when they are first needed.
+
+    Args:
+        folder: Folder with `study.yaml`. Without one, but with a journal, the settings of the last run are used, so
+            that a report can be made from `.steelyard/` alone.
+
+    Raises:
+        InputError: `study.yaml` is not as it must be; lists every problem found.
+    """
+    folder = Path(folder)
+    path = folder / "study.yaml"
+    if not path.exists():
+        from steelyard.study.scoring import journal_path
+
+        if journal_path(folder).exists():
+            from steelyard.engine.journal import Journal
+            from steelyard.study.record import read_record
+
+            with Journal.open(journal_path(folder), read_only=True) as journal:
+                return Study(folder=folder, file=read_record(journal, where=str(folder)).file)
+    return Study(folder=folder, file=read_study_file(path))
