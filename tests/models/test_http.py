@@ -19,11 +19,11 @@ from steelyard.models.stub_server import StubServer
 KEY = "sk-very-secret-0123456789"
 
 
-def asking(text: str, **more: Any) -> ChatRequest:
+def asking(text: str, **more: Any) -> ChatRequest:  # noqa: ANN401 - fields of any type
     return ChatRequest(endpoint="stub", messages=(Message("user", text),), max_tokens=8, **more)
 
 
-def endpoint(stub: StubServer, monkeypatch: pytest.MonkeyPatch, **more: Any) -> HttpEndpoint:
+def endpoint(stub: StubServer, monkeypatch: pytest.MonkeyPatch, **more: Any) -> HttpEndpoint:  # noqa: ANN401
     monkeypatch.setenv("STUB_KEY", KEY)
     return hosted("stub", EndpointSpec(base_url=stub.url, model="m", api_key_env="STUB_KEY", **more))
 

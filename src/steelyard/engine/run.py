@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from steelyard.approaches.approach import Answer, Approach
@@ -138,10 +138,12 @@ async def run(
             for one in work:
                 await crew.work_on(one, in_flight=in_flight)
                 calls.stop.check()
-            await journal.flush()
         finally:
+            with suppress(StorageFailed):  # then the run stops for that reason already, or below
+                await journal.flush()
             if progress is not None:
                 progress.on_end(calls.purse.spent)
+    await journal.flush()
     return RunSummary(
         n_outcomes=tally.n_outcomes,
         n_skipped=tally.n_skipped,

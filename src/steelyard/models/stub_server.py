@@ -51,7 +51,8 @@ BEHAVIOURS = (
 )
 """What a marker may ask for; three digits answer with that status, `429` with a Retry-After."""
 
-_MARKER = re.compile(rb"stub:([a-z_]+|\d{3})(?:x(\d+))?")
+_NAMES = "|".join(sorted(BEHAVIOURS, key=len, reverse=True)).encode()
+_MARKER = re.compile(rb"stub:(" + _NAMES + rb")(?:x(\d+))?")
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _KEY = re.compile(rb"(?i)\r\nauthorization: *bearer +([^\r]+)")
 _SAID = {
