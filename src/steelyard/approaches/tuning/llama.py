@@ -211,7 +211,8 @@ def native_dtype() -> torch.dtype:
     """bfloat16 where this processor multiplies it natively (2 to 4 times faster), else float32."""
     import torch
 
-    able = torch.cpu.get_capabilities()
+    read = getattr(torch.cpu, "get_capabilities", None)  # older releases of PyTorch cannot tell: float32 is safe
+    able = read() if read else {}
     fast = any(able.get(feature, False) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
     return torch.bfloat16 if fast else torch.float32
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from steelyard.approaches.tuning.base_model import BaseModel, load_base
 from steelyard.approaches.tuning.gguf_adapter import read_peft
 from steelyard.approaches.tuning.llama import LayerAdapters, Llama, Past, as_tensors, fuse, native_dtype
+from steelyard.approaches.tuning.threads import shard_threads
+from steelyard.approaches.tuning.training import N_SHARDS
 from steelyard.models.calls import Message
 
 if TYPE_CHECKING:
@@ -72,12 +74,16 @@ def generate_greedy(
     layers = [fuse(adapter or {}, index, scale=scale, dtype=model.dtype) for index in range(model.shape.layers)]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers = [""] * len(prompts)
-    with torch.no_grad():
-        for start in range(0, len(order), _BATCH):
-            chosen = order[start : start + _BATCH]
-            ids = _generate(model, [prompts[i] for i in chosen], layers, base.end_token, max_tokens)
-            for i, found in zip(chosen, ids, strict=True):
-                answers[i] = base.decode(found)
+    batches = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
+
+    def one(batch: Sequence[int]) -> list[list[int]]:
+        with torch.no_grad():
+            return _generate(model, [prompts[i] for i in batch], layers, base.end_token, max_tokens)
+
+    with shard_threads(N_SHARDS) as pool:
+        for batch, found in zip(batches, pool.map(one, batches), strict=True):
+            for i, ids in zip(batch, found, strict=True):
+                answers[i] = base.decode(ids)
     return answers
 
 

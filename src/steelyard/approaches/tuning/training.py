@@ -8,11 +8,9 @@ the same processor and PyTorch build whatever else runs; across processors it ag
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from steelyard.approaches.tuning.base_model import BaseModel, Shape
 from steelyard.approaches.tuning.examples import Example
 from steelyard.approaches.tuning.forward import Forward
 from steelyard.approaches.tuning.llama import Llama, as_tensors, module_sizes, native_dtype
+from steelyard.approaches.tuning.threads import shard_threads
 from steelyard.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def train_adapter(
 
     dtype = native_dtype()
     top = min(spec.layers, base.shape.layers)
-    with _threads(N_SHARDS) as pool:
+    with shard_threads(N_SHARDS) as pool:
         model = Llama(base, dtype)
         forward = Forward(model, [*train, *validation], first_trained=base.shape.layers - top)
         weights = _Weights(base.shape, top=top, rank=spec.rank, seed=spec.seed)
@@ -243,22 +242,6 @@ class _Progress:
             f"training: step {self._n} of {self._n_steps}, loss {self._loss:.3f}, "
             f"{self._tokens / max(spent, 1e-9):,.0f} tokens/s, {left:.0f} s left"
         )
-
-
-@contextmanager
-def _threads(n_shards: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of one thread a shard that share the cores out among them; PyTorch's own setting is put back."""
-    import torch
-
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else (os.cpu_count() or 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(cores // n_shards, 8)))
-    try:
-        with ThreadPoolExecutor(max_workers=min(cores, n_shards), thread_name_prefix="lora") as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)
 
 
 def _by_length(examples: Sequence[Example], batch_size: int, *, seed: int) -> list[list[Example]]:
