@@ -21,7 +21,7 @@ from steelyard.engine.estimate import dry_run
 from steelyard.engine.journal import Journal
 from steelyard.engine.limits import ManagedEndpoint
 from steelyard.engine.outcome import OutcomeStatus
-from steelyard.engine.progress import PlainLines
+from steelyard.engine.progress import PlainLines, progress_for
 from steelyard.engine.run import RunSummary, Work, run
 from steelyard.errors import BudgetReached, EndpointUnusable, InputError, RunStopped
 from steelyard.figures import Provenance
@@ -272,6 +272,26 @@ async def test_ctrl_c_lets_calls_in_flight_end_and_resumes(journal: Journal) -> 
     assert len(endpoint.sent) == 40
 
 
+async def test_a_second_ctrl_c_does_not_wait(journal: Journal) -> None:
+    """A call that hangs does not keep anybody from leaving."""
+    endpoint = FakeEndpoint(lambda _: says(), delay_s=60)
+    for delay_s in (0.05, 0.1):
+        asyncio.get_running_loop().call_later(delay_s, os.kill, os.getpid(), signal.SIGINT)
+    async with asyncio.timeout(20):
+        with pytest.raises(RunStopped, match="Ctrl-C"):
+            await go(journal, endpoint, cases(3))
+
+
+async def test_ctrl_c_does_not_wait_for_a_rate_limit(journal: Journal) -> None:
+    """A pause between calls ends as soon as the run shall end."""
+    endpoint = ManagedEndpoint(endpoint=FakeEndpoint(lambda _: says()), requests_per_minute=1)
+    asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
+    async with asyncio.timeout(20):
+        with pytest.raises(RunStopped, match="Ctrl-C"):
+            await go(journal, endpoint, cases(3))
+    assert len(list(journal.measurements())) == 1
+
+
 async def test_a_missing_endpoint_is_named_before_anything_runs(journal: Journal) -> None:
     """All approaches are checked, with what there is."""
     with pytest.raises(InputError, match=r"'gone'(.|\n)*endpoints of this study: stub"):
@@ -344,6 +364,25 @@ async def test_money_needs_prices(journal: Journal) -> None:
     assert journal.spent() == (1, 0.0, 1)
 
 
+async def test_money_needs_the_price_of_every_endpoint_that_is_really_asked(journal: Journal) -> None:
+    """An approach that turns to a second, unpriced endpoint does not slip under the ceiling."""
+
+    class Cascade(OnePrompt):
+        async def answer(self, case: CaseInput, ask: Ask) -> Answer:
+            await super().answer(case, ask)
+            return await OnePrompt(endpoint="other").answer(case, ask)
+
+    other = FakeEndpoint(lambda _: says(), price=UNKNOWN, name="other")
+    endpoints = {
+        "stub": ManagedEndpoint(endpoint=FakeEndpoint(lambda _: says())),
+        "other": ManagedEndpoint(endpoint=other),
+    }
+    work = [Work(approach=Cascade(), cases=cases(2), split="test")]
+    with pytest.raises(InputError, match="price of endpoint 'other'"):
+        await run(work, endpoints=endpoints, journal=journal, score=score, compute_price=CPU, budget=Budget(usd=1.0))
+    assert other.sent == []
+
+
 async def test_a_try_that_timed_out_is_counted(journal: Journal) -> None:
     """It may have been billed, so it is in the price of the attempt."""
     endpoint = FakeEndpoint(lambda _: says())
@@ -401,6 +440,22 @@ async def test_a_dry_run_sends_nothing_and_knows_the_first_calls(journal: Journa
     assert own.most_usd is not None
     assert 0 < own.likely_usd < own.most_usd
     assert (await dry_run(work, endpoints={"stub": managed}, journal=None)).n_first_calls == 60
+
+
+async def test_bars_on_a_terminal_show_markup_as_text(journal: Journal) -> None:
+    """Names and notes come from files; they are never taken for formatting."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    said = Terminal()
+    bars = progress_for(said)
+    assert bars is not None
+    await go(journal, FakeEndpoint(lambda _: says()), cases(4), approach=OnePrompt(name="[red]a"), progress=bars)
+    assert "[red]a" in said.getvalue()
+    assert "4/4" in said.getvalue()
+    assert progress_for(said, quiet=True) is None
 
 
 async def test_plain_progress_says_what_begins_and_how_it_ended(journal: Journal) -> None:

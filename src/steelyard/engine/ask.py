@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from steelyard.engine.budget import Budget, Purse, lost_try_usd, most_usd
+from steelyard.engine.budget import Budget, Purse, lost_try_usd, most_usd, unpriced
 from steelyard.engine.journal import Journal
 from steelyard.engine.limits import Limits, ManagedEndpoint
 from steelyard.engine.retry import wait_before_retry_s
@@ -36,6 +36,7 @@ class Stop:
     def __init__(self) -> None:
         self.reason: RunStopped | None = None
         self._event = asyncio.Event()
+        self._hurry = asyncio.Event()
 
     def set(self, reason: RunStopped) -> None:
         """Ask the run to end; the first reason counts."""
@@ -48,9 +49,17 @@ class Stop:
         if self.reason is not None:
             raise type(self.reason)(self.reason.problem)
 
+    def hurry(self) -> None:
+        """Do not even wait for the calls in flight."""
+        self._hurry.set()
+
     async def wait(self) -> None:
         """Return once the run shall end."""
         await self._event.wait()
+
+    async def wait_for_hurry(self) -> None:
+        """Return once the calls in flight shall not be waited for any more."""
+        await self._hurry.wait()
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, but no longer than until the run shall end; then raise the reason."""
@@ -65,9 +74,9 @@ class Stop:
 class _Line:
     """One endpoint during one run: its limits, and how many calls failed in a row."""
 
-    def __init__(self, managed: ManagedEndpoint) -> None:
+    def __init__(self, managed: ManagedEndpoint, stop: Stop) -> None:
         self.managed = managed
-        self.limits = Limits(managed)
+        self.limits = Limits(managed, sleep=stop.sleep)
         self.failures_in_a_row = 0
 
 
@@ -80,7 +89,7 @@ class Calls:
         self.stop = Stop()
         self.purse = Purse(budget, spent=journal.spent())
         self._counts_money = budget.usd is not None
-        self._lines = {name: _Line(managed) for name, managed in endpoints.items()}
+        self._lines = {name: _Line(managed, self.stop) for name, managed in endpoints.items()}
         self._journal = journal
         self._random = random.Random(seed)
         self._in_flight: dict[str, asyncio.Future[Attempt]] = {}
@@ -131,6 +140,8 @@ class Calls:
         async with line.limits.in_flight:
             self.stop.check()
             bound = most_usd(request, line.managed) if self._counts_money else None
+            if self._counts_money and bound is None:
+                raise unpriced(request.endpoint)
             reserved = await self.purse.reserve(bound)
             counted_usd: float | None = 0.0
             called = False

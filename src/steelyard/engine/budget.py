@@ -128,15 +128,23 @@ def check_prices(budget: Budget, endpoints: Iterable[ManagedEndpoint]) -> None:
         return
     probe = ChatRequest(endpoint="", messages=(Message("user", "?"),), max_tokens=1)
     problems = [
-        Problem(
-            what=f"a budget in money needs the price of endpoint {managed.endpoint.name!r}, which is unknown",
-            hint="give price_per_million (input and output) in study.yaml, or set a budget in calls",
-        )
+        problem
         for managed in endpoints
         if managed.endpoint.price.upper_bound(probe, timeout_s=1.0, tries=1) is None
+        for problem in unpriced(managed.endpoint.name).problems
     ]
     if problems:
         raise InputError(problems)
+
+
+def unpriced(endpoint: str) -> InputError:
+    """An endpoint without a price meets a ceiling on money."""
+    return InputError(
+        Problem(
+            what=f"a budget in money needs the price of endpoint {endpoint!r}, which is unknown",
+            hint="give price_per_million (input and output) in study.yaml, or set a budget in calls",
+        )
+    )
 
 
 def most_usd(request: ChatRequest, managed: ManagedEndpoint) -> float | None:

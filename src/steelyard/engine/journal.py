@@ -318,10 +318,26 @@ class Journal:
         self._do(sql, (approach, fingerprint, _now()))
         return self.looks(approach, fingerprint)
 
-    def looks(self, approach: str, fingerprint: str) -> int:
-        """How often the test split was scored for this version."""
-        sql = "SELECT count(*) FROM looks WHERE approach = ? AND fingerprint = ?"
+    def looks(self, approach: str, fingerprint: str | None = None) -> int:
+        """How often the test split was scored for this version, or for all versions of the approach together."""
+        sql = "SELECT count(*) FROM looks WHERE approach = ? AND fingerprint = coalesce(?, fingerprint)"
         return int(self._rows(sql, (approach, fingerprint))[0][0])
+
+    def record_cases(self, cases: Iterable[Case]) -> None:
+        """Keep the cases a run works on, so that a report can show them without the case file.
+
+        Raises:
+            StorageFailed: It could not be written.
+        """
+        sql = "INSERT OR IGNORE INTO cases VALUES (?, ?, ?)"
+        for case in cases:
+            body = {"input": case.input, "expected": case.expected, "where": case.where}
+            self._writing.put(Write(statement=(sql, (case.digest(), case.id, orjson.dumps(body).decode()))))
+        self._writing.put_and_block(Write())
+
+    def cases(self) -> dict[str, dict[str, Any]]:
+        """`input`, `expected` and `where` of all kept cases, by case id; of a changed case the version kept last."""
+        return {name: orjson.loads(body) for name, body in self._rows("SELECT id, body FROM cases ORDER BY rowid")}
 
     # ---- below --------------------------------------------------------------------------------------------------
 

@@ -72,11 +72,11 @@ class TokenBucket:
 class Limits:
     """The gate in front of one endpoint."""
 
-    def __init__(self, managed: ManagedEndpoint) -> None:
+    def __init__(self, managed: ManagedEndpoint, *, sleep: Sleep = asyncio.sleep) -> None:
         self.in_flight = asyncio.Semaphore(managed.concurrency)
         requests, tokens = managed.requests_per_minute, managed.tokens_per_minute
-        self._requests = None if requests is None else TokenBucket(requests)
-        self._tokens = None if tokens is None else TokenBucket(tokens)
+        self._requests = None if requests is None else TokenBucket(requests, sleep=sleep)
+        self._tokens = None if tokens is None else TokenBucket(tokens, sleep=sleep)
 
     async def admit(self, request: ChatRequest) -> float:
         """Wait until a try may start; returns the tokens it was estimated at, for `settle`."""

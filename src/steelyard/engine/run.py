@@ -182,18 +182,18 @@ class _Crew:
             return
         everyone = asyncio.gather(*workers)
         stopped = asyncio.create_task(self.calls.stop.wait())
+        hurried = asyncio.create_task(self.calls.stop.wait_for_hurry())
         try:
             await asyncio.wait((everyone, stopped), return_when=asyncio.FIRST_COMPLETED)
             if not everyone.done():
                 # What was sent is paid for: it may end and be journalled, where that still makes sense.
-                await asyncio.wait((everyone,), timeout=self._patience_s())
+                await asyncio.wait((everyone, hurried), timeout=self._patience_s(), return_when=asyncio.FIRST_COMPLETED)
             if everyone.done():
                 everyone.result()
         finally:
-            stopped.cancel()
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, stopped, return_exceptions=True)
+            for task in (*workers, stopped, hurried):
+                task.cancel()
+            await asyncio.gather(*workers, stopped, hurried, return_exceptions=True)
         if outage and isinstance(self.calls.stop.reason, EndpointUnusable):
             # These failed because the endpoint was down, which says nothing about the approach.
             self.journal.forget_outcomes(approach.name, approach.fingerprint, outage)
@@ -315,14 +315,13 @@ def _check_endpoints(work: Sequence[Work], endpoints: Mapping[str, ManagedEndpoi
 def _interruptible(stop: Stop, progress: Progress | None) -> Iterator[None]:
     """Ctrl-C lets the calls in flight end and be journalled; a second one does not wait for them."""
     loop = asyncio.get_running_loop()
-    main = asyncio.current_task()
-    if threading.current_thread() is not threading.main_thread() or main is None:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt() -> None:
         if stop.reason is not None:
-            main.cancel()
+            stop.hurry()
             return
         stop.set(RunStopped(Problem(what="stopped by Ctrl-C", hint="the same command goes on from here")))
         if progress is not None:
