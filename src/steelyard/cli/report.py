@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -15,7 +16,7 @@ from steelyard.cli._output import folder_argument
     "-o", "--output", type=click.Path(path_type=Path, allow_dash=True), help="Where to write it; - is stdout."
 )
 @click.option("--format", "form", type=click.Choice(["html", "md", "json"]), default="html", show_default=True)
-def command(folder: Path, output: Path | None, form: str) -> None:
+def command(folder: Path, output: Path | None, form: Literal["html", "md", "json"]) -> None:
     """Write verdict, figures, worst cases and method into one self-contained file.
 
     It is computed from the journal alone: the same journal gives the same report, byte for byte.

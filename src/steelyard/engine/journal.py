@@ -8,7 +8,7 @@ Every figure of every report is computed from here, and no key is ever written h
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from steelyard.approaches.approach import Setup
+from steelyard.cases.case import Case
 from steelyard.engine.outcome import Outcome
 from steelyard.engine.rows import (
     CALL_COLUMNS,

@@ -37,7 +37,7 @@ CREATE TABLE preparations (
     PRIMARY KEY (approach, fingerprint)) WITHOUT ROWID;
 CREATE TABLE looks (
     id INTEGER PRIMARY KEY, approach TEXT NOT NULL, fingerprint TEXT NOT NULL, looked_utc TEXT NOT NULL);
-CREATE TABLE cases (digest TEXT PRIMARY KEY, id TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE cases (digest TEXT PRIMARY KEY, id TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE spent (
     endpoint TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT NULL, unpriced_calls INTEGER NOT NULL) WITHOUT ROWID;
 """
