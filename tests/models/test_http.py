@@ -11,8 +11,9 @@ import pytest
 from steelyard.errors import InputError
 from steelyard.figures import Provenance
 from steelyard.models.calls import AttemptStatus, ChatRequest, Message
+from steelyard.models.chat_format import retry_after_s, says_too_long
 from steelyard.models.endpoint import EndpointFault, Price
-from steelyard.models.http import HttpEndpoint, hosted, local, retry_after_s
+from steelyard.models.http import HttpEndpoint, hosted, local
 from steelyard.models.spec import EndpointSpec, PriceSpec
 from steelyard.models.stub_server import StubServer
 
@@ -171,3 +172,17 @@ def test_a_price_without_a_date_is_assumed() -> None:
 def test_retry_after_is_read_or_ignored(header: str | None, seconds: float | None) -> None:
     """Nonsense in a header is no reason to wait, or to crash."""
     assert retry_after_s(header) == seconds
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":{"message":"This model\'s maximum context length is 8192 tokens.","code":"context_length_exceeded"}}',
+        b'{"error":{"code":400,"message":"the request exceeds the available context size, try increasing it",'
+        b'"type":"exceed_context_size_error","n_prompt_tokens":3000,"n_ctx":2048}}',
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_recognised(body: bytes) -> None:
+    """In the words of hosted services and of llama.cpp; another rejection is not mistaken for it."""
+    assert says_too_long(body)
+    assert not says_too_long(b'{"error":{"message":"unknown field grammar"}}')

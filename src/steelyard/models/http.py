@@ -7,11 +7,8 @@ nowhere else; it is cut out of every text that comes back, because some servers 
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
-import math
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,23 +20,12 @@ import orjson
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Provenance
 from steelyard.models.calls import AttemptStatus, ChatRequest
+from steelyard.models.chat_format import error_message, read_completion, retry_after_s, says_too_long
 from steelyard.models.endpoint import EndpointFault, Price, Response
 from steelyard.models.spec import EndpointSpec
 
 LARGEST_BODY_BYTES = 32 * 1024 * 1024
 """A larger answer is not read to its end: no chat answer is that long, and memory is not the server's to fill."""
-
-_TOO_LONG_WORDINGS = (
-    "context_length_exceeded",
-    "maximum context length",
-    "exceed_context_size_error",
-    "exceeds the available context size",
-    "exceeds the context",
-    "context window",
-    "prompt is too long",
-    "input is too long",
-    "too many tokens",
-)
 
 
 class HttpEndpoint:
@@ -143,7 +129,7 @@ class HttpEndpoint:
             reason = self._clean(str(fault)) or type(fault).__name__
             raise EndpointFault("dropped", f"the connection to {self._url} broke off: {reason}") from None
         if status == 200:
-            return self._understand(content)
+            return read_completion(content, url=self._url, clean=self._clean)
         return self._refusal(status, content, retry_after)
 
     async def close(self) -> None:
@@ -210,60 +196,10 @@ class HttpEndpoint:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def _understand(self, content: bytes) -> Response:
-        try:
-            body = orjson.loads(content)
-            choices = body["choices"]
-            if not choices:
-                raise EndpointFault("unreadable", f"the answer of {self._url} has no choices")
-            choice = choices[0]
-            message = choice["message"]
-            text = message.get("content")
-            if isinstance(text, list):  # some servers send content as parts
-                text = "".join(part.get("text") or "" for part in text)
-            refusal = message.get("refusal")
-            finish = choice.get("finish_reason")
-            usage = body.get("usage") or {}
-            prompt_tokens = _count(usage.get("prompt_tokens"))
-            completion_tokens = _count(usage.get("completion_tokens"))
-            cached_tokens = _count((usage.get("prompt_tokens_details") or {}).get("cached_tokens"))
-        except orjson.JSONDecodeError:
-            raise EndpointFault(
-                "unreadable", f"the answer of {self._url} is not JSON: {self._shown(content)}"
-            ) from None
-        except (KeyError, TypeError, AttributeError, IndexError) as missing:
-            raise EndpointFault(
-                "unreadable",
-                f"the answer of {self._url} is not a chat completion ({type(missing).__name__}: {missing})",
-            ) from None
-        if text is not None and not isinstance(text, str):
-            raise EndpointFault("unreadable", f"the answer of {self._url} has content that is not text")
-        error = None
-        if refusal:
-            status, error = AttemptStatus.REFUSED, self._clean(str(refusal))
-        elif finish == "content_filter":
-            status, error = AttemptStatus.REFUSED, "stopped by the content filter"
-        elif not text or text.isspace():
-            status, error = AttemptStatus.EMPTY, f"no text (finish reason {finish})"
-        elif finish == "length":
-            status = AttemptStatus.TRUNCATED
-        else:
-            status = AttemptStatus.ANSWERED
-        return Response(
-            status=status,
-            text=text or "",
-            error=error,
-            prompt_tokens=prompt_tokens,
-            cached_tokens=cached_tokens,
-            completion_tokens=completion_tokens,
-        )
-
     def _refusal(self, status: int, content: bytes, retry_after: str | None) -> Response:
         said = self._shown(content)
-        if status in (400, 413, 422):
-            lowered = content[:20_000].decode("utf-8", "replace").lower()
-            if any(wording in lowered for wording in _TOO_LONG_WORDINGS):
-                return Response(status=AttemptStatus.TOO_LONG, error=said)
+        if status in (400, 413, 422) and says_too_long(content):
+            return Response(status=AttemptStatus.TOO_LONG, error=said)
         raise self._fault(status, said, retry_after)
 
     def _fault(self, status: int, said: str, retry_after: str | None) -> EndpointFault:
@@ -298,16 +234,8 @@ class HttpEndpoint:
         return EndpointFault("rejected", f"{self._url}: request rejected ({status}): {said}")
 
     def _shown(self, content: bytes) -> str:
-        """The error message in a body, or its beginning, on one line and without the key."""
-        try:
-            body = orjson.loads(content)
-            error = body.get("error", body.get("message", body.get("detail"))) if isinstance(body, dict) else body
-            said = error.get("message") if isinstance(error, dict) else error
-            text = said if isinstance(said, str) else content[:2000].decode("utf-8", "replace")
-        except orjson.JSONDecodeError:
-            text = content[:2000].decode("utf-8", "replace")
         # Cleaned before it is cut, so that no half of a key stays at the end.
-        return self._clean(" ".join(text.split()))[:300] or "no message"
+        return self._clean(error_message(content))[:300] or "no message"
 
     def _clean(self, text: str) -> str:
         return text.replace(self._key, f"[${self._key_name}]") if self._key else text
@@ -416,32 +344,6 @@ def price_of(spec: EndpointSpec) -> Price:
         output_per_million_usd=given.output,
         provenance=provenance,
     )
-
-
-def retry_after_s(header: str | None, *, now: float | None = None) -> float | None:
-    """Seconds a `Retry-After` header asks to wait, from a number or an HTTP date; `None` when it says nothing readable.
-
-    >>> retry_after_s("1.5")
-    1.5
-    >>> retry_after_s("Thu, 01 Jan 1970 00:01:40 GMT", now=40.0)
-    60.0
-    """
-    if header is None:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            moment = email.utils.parsedate_to_datetime(header)
-        except ValueError:
-            return None
-        seconds = moment.timestamp() - (time.time() if now is None else now)
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _count(value: object) -> int | None:
-    """A token count, or `None` for anything that is not one."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _proxy_for(base_url: str) -> str | None:
