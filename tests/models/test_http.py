@@ -178,8 +178,8 @@ def test_retry_after_is_read_or_ignored(header: str | None, seconds: float | Non
     "body",
     [
         b'{"error":{"message":"This model\'s maximum context length is 8192 tokens.","code":"context_length_exceeded"}}',
-        b'{"error":{"code":400,"message":"the request exceeds the available context size, try increasing it",'
-        b'"type":"exceed_context_size_error","n_prompt_tokens":3000,"n_ctx":2048}}',
+        b'{"error":{"code":400,"message":"the request exceeds the available context size","n_ctx":2048}}',
+        b'{"error":{"code":400,"message":"no","type":"exceed_context_size_error","n_prompt_tokens":3000}}',
     ],
 )
 def test_a_prompt_that_does_not_fit_is_recognised(body: bytes) -> None:
