@@ -1,0 +1,1 @@
+"""Generators of the study data that ships with the package; not part of the package itself."""
