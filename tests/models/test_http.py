@@ -14,6 +14,7 @@ from steelyard.models.calls import AttemptStatus, ChatRequest, Message
 from steelyard.models.chat_format import retry_after_s, says_too_long
 from steelyard.models.endpoint import EndpointFault, Price
 from steelyard.models.http import HttpEndpoint, hosted, local
+from steelyard.models.local_server import NEGLIGIBLE_SCALE
 from steelyard.models.spec import EndpointSpec, PriceSpec
 from steelyard.models.stub_server import StubServer
 
@@ -138,7 +139,8 @@ async def test_every_local_request_names_all_adapters() -> None:
         assert stub.bodies is not None
         sent = [orjson.loads(body)["lora"] for body in stub.bodies]
     assert sent == [
-        [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 0.0}],
+        # The bare base model: negligible, but enough for llama.cpp to drop what an adapter left in its cache.
+        [{"id": 0, "scale": NEGLIGIBLE_SCALE}, {"id": 1, "scale": 0.0}],
         [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 1.0}],
     ]
     assert caught.value.fatal

@@ -22,6 +22,7 @@ from steelyard.figures import Provenance
 from steelyard.models.calls import AttemptStatus, ChatRequest
 from steelyard.models.chat_format import error_message, read_completion, retry_after_s, says_too_long
 from steelyard.models.endpoint import EndpointFault, Price, Response
+from steelyard.models.local_server import lora_field
 from steelyard.models.spec import EndpointSpec
 
 LARGEST_BODY_BYTES = 32 * 1024 * 1024
@@ -168,10 +169,8 @@ class HttpEndpoint:
             if request.adapter is not None and request.adapter not in self._adapter_ids:
                 # llama.cpp would ignore the unknown id and answer with the bare base model.
                 raise EndpointFault("unusable", f"adapter {request.adapter} is not loaded by endpoint {self._name!r}")
-            body["lora"] = [
-                {"id": number, "scale": 1.0 if digest == request.adapter else 0.0}
-                for digest, number in self._adapter_ids.items()
-            ]
+            chosen = None if request.adapter is None else self._adapter_ids[request.adapter]
+            body["lora"] = lora_field(self._adapter_ids.values(), chosen)
         elif request.adapter is not None:
             raise EndpointFault(
                 "unusable", f"endpoint {self._name!r} serves no adapters; {request.adapter} was asked for"

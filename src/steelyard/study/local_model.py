@@ -39,10 +39,10 @@ def gguf(spec: LocalModelSpec, folder: Path, say: Callable[[str], None]) -> Path
 
 
 def embedder(say: Callable[[str], None]) -> Embed:
-    """The sentence embedder, its weights fetched once."""
-    from steelyard.models.embeddings import load_embedder
+    """The sentence embedder, its weights fetched once; texts several approaches learn from are embedded once."""
+    from steelyard.models.embeddings import Remembering, load_embedder
 
-    return load_embedder(progress=_bytes_line("fetching the embedding model", say))
+    return Remembering(load_embedder(progress=_bytes_line("fetching the embedding model", say)))
 
 
 def price(spec: LocalModelSpec) -> Price:
