@@ -158,8 +158,9 @@ def _read_csv(name: str, content: bytes) -> Table:
         elif header is None:
             header = _header(name, line, cells)
         elif len(cells) != len(header):
-            more = "more" if len(cells) > len(header) else "fewer"
-            what = f"the row has {len(cells)} cells, {more} than the {len(header)} columns of the header"
+            is_longer = len(cells) > len(header)
+            n_cells = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
+            what = f"the row has {n_cells}, {'more' if is_longer else 'fewer'} than the {len(header)} columns of the header"
             hint = f"put double quotes around a text that holds {_delimiter_name(delimiter)} or a line break"
             problems.append(Problem(what=what, where=f"{name}:{line}", hint=hint))
         else:

@@ -78,6 +78,8 @@ class _Line:
         self.managed = managed
         self.limits = Limits(managed, sleep=stop.sleep)
         self.failures_in_a_row = 0
+        self.has_answered = False
+        self.last_failure: str | None = None
 
 
 class Calls:
@@ -170,14 +172,25 @@ class Calls:
         """Stop the run when nothing but failures comes back."""
         if attempt.status not in GIVEN_UP:
             line.failures_in_a_row = 0
+            line.has_answered = True
             return
         line.failures_in_a_row += 1
+        line.last_failure = attempt.error
         if line.failures_in_a_row >= FAILURES_BEFORE_STOP:
-            what = (
-                f"endpoint {attempt.endpoint!r} seems to be out of order:"
-                f" {line.failures_in_a_row} calls in a row failed, the last with: {attempt.error}"
-            )
-            self.stop.set(EndpointUnusable(Problem(what=what, hint="the same command goes on from here later")))
+            self._stop_at(line)
+
+    def stop_if_never_answered(self, endpoint: str) -> None:
+        """Stop the run when every call of it to this endpoint failed, few as they may have been."""
+        line = self._lines[endpoint]
+        if line.failures_in_a_row and not line.has_answered:
+            self._stop_at(line)
+
+    def _stop_at(self, line: _Line) -> None:
+        n_failed = line.failures_in_a_row
+        calls = f"{n_failed} calls in a row failed, the last with" if n_failed > 1 else "the only call failed with"
+        what = f"endpoint {line.managed.endpoint.name!r} seems to be out of order: {calls}: {line.last_failure}"
+        hint = "look at what it says; once it answers, the same command goes on from here"
+        self.stop.set(EndpointUnusable(Problem(what=what, hint=hint)))
 
     def _line(self, request: ChatRequest) -> _Line:
         try:

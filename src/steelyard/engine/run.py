@@ -190,6 +190,8 @@ class _Crew:
                 await asyncio.wait((everyone, hurried), timeout=self._patience_s(), return_when=asyncio.FIRST_COMPLETED)
             if everyone.done():
                 everyone.result()
+                if approach.endpoint is not None and len(outage) == n_left == n_all:
+                    self.calls.stop_if_never_answered(approach.endpoint)
         finally:
             for task in (*workers, stopped, hurried):
                 task.cancel()

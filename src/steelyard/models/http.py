@@ -126,6 +126,8 @@ class HttpEndpoint:
             ) from None
         except aiohttp.InvalidURL:
             raise EndpointFault("unusable", f"{self._url!r} is not a usable address", hint="check base_url") from None
+        except aiohttp.ClientPayloadError:
+            raise EndpointFault("dropped", f"the answer of {self._url} broke off before its end") from None
         except (aiohttp.ClientError, ConnectionError) as fault:
             reason = self._clean(str(fault)) or type(fault).__name__
             raise EndpointFault("dropped", f"the connection to {self._url} broke off: {reason}") from None

@@ -12,6 +12,7 @@ import orjson
 import yaml
 
 from steelyard.cases.layout import Column, Layout, detect_layout
+from steelyard.cases.read import TIME_NAMES
 from steelyard.errors import InputError, Problem, StorageFailed
 from steelyard.study.file import StudyFile, standard_ladder
 from steelyard.study.reference import study_schema
@@ -67,7 +68,8 @@ def init_study(
         name: Name of the study; left out, the folder's name.
 
     Raises:
-        InputError: The file cannot be read, a column is not there or cannot be guessed, or a study is already there.
+        InputError: The file cannot be read, a column is not there or cannot be guessed, or a study or another file of
+            that name is already there.
     """
     path = folder / "study.yaml"
     if path.exists():
@@ -77,14 +79,22 @@ def init_study(
             )
         )
     layout = detect_layout(cases)
+    target = folder / cases.name
+    if target.exists() and target.read_bytes() != cases.read_bytes():
+        raise InputError(
+            Problem(
+                where=str(target),
+                what="there is another file of this name here, which is not overwritten",
+                hint="name another folder, or rename one of the two files",
+            )
+        )
     guessed: list[str] = []
     input_columns = _columns(layout, inputs, "input", guessed)
     expected_columns = _columns(layout, expected, "expected", guessed)
     text = _study_yaml(name or folder.resolve().name, cases.name, layout, input_columns, expected_columns, guessed)
     try:
         (folder / ".steelyard").mkdir(parents=True, exist_ok=True)
-        target = folder / cases.name
-        if target.resolve() != cases.resolve():
+        if not target.exists():
             shutil.copyfile(cases, target)
         schema = orjson.dumps(study_schema(), option=orjson.OPT_INDENT_2)
         (folder / ".steelyard" / "study.schema.json").write_bytes(schema + b"\n")
@@ -94,6 +104,10 @@ def init_study(
             Problem(where=str(folder), what=f"the study cannot be written here: {error.strerror}")
         ) from error
     return NewStudy(folder=folder, file=read_study_file(path), n_rows=layout.n_rows, guessed=tuple(guessed))
+
+
+_CASE_ROLES: tuple[Literal["id", "time", "segment", "cluster"], ...] = ("id", "time", "segment", "cluster")
+"""What a column may tell about a case besides input and answer, in the order study.yaml lists it."""
 
 
 # Choosing columns
@@ -162,16 +176,17 @@ def _study_yaml(
 
 
 def _cases_lines(case_file: str, layout: Layout, guessed: list[str]) -> list[str]:
-    segments = layout.with_role("segment")
-    clusters = layout.with_role("cluster")
-    if not segments and not clusters:
+    lines = []
+    for role in _CASE_ROLES:
+        for column in layout.with_role(role)[:1]:
+            is_found_anyway = column.name == "id" or (role == "time" and column.name in TIME_NAMES)
+            if is_found_anyway or (role == "id" and column.n_filled < layout.n_rows):
+                continue
+            lines.append(f"  {role}: {_scalar(column.name)}")
+            guessed.append(f"{role} is {column.name} (change it in study.yaml)")
+    if not lines:
         return [f"cases: {_scalar(case_file)}"]
-    lines = ["cases:", f"  file: {_scalar(case_file)}"]
-    for role, columns in (("segment", segments), ("cluster", clusters)):
-        if columns:
-            lines.append(f"  {role}: {_scalar(columns[0].name)}")
-            guessed.append(f"{role} is {columns[0].name} (change it in study.yaml)")
-    return lines
+    return ["cases:", f"  file: {_scalar(case_file)}", *lines]
 
 
 def _scalar(text: str) -> str:

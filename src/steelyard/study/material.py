@@ -113,7 +113,8 @@ class CheckResult:
                 f"{len(counts)} labels, from {counts[most]:,} cases ({most}) down to {counts[least]:,} ({least})"
             )
         lines += [f"note: {note}" for note in self.notes]
-        lines.append(f"{len(self.approaches)} approaches: {', '.join(self.approaches)}")
+        plural = "" if len(self.approaches) == 1 else "es"
+        lines.append(f"{len(self.approaches)} approach{plural}: {', '.join(self.approaches)}")
         return "\n".join(lines)
 
 

@@ -95,7 +95,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
     say = _talker(progress)
     with study_lock(plan.folder), Journal.open(plan.state / "journal.sqlite3") as journal:
         hosted_endpoints = {
-            name: managed(hosted(name, spec), spec)
+            name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}.api_key_env"), spec)
             for name, spec in file.models.endpoints.items()
             if any(approach.model == name for approach in plan.specs.values())
         }

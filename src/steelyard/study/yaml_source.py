@@ -32,12 +32,26 @@ def read_study_file(path: Path) -> StudyFile:
                 hint=f"write one with: steelyard init {path.parent} --cases FILE --input COLUMN --expected COLUMN",
             )
         ) from None
-    except IsADirectoryError:
-        raise InputError(Problem(where=str(path), what="this is a folder, not a study.yaml")) from None
+    except NotADirectoryError:
+        raise InputError(
+            Problem(
+                where=str(path.parent),
+                what="this is a file, not a study folder",
+                hint=f"name the folder that study.yaml lies in: {path.parent.parent}",
+            )
+        ) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise InputError(
             Problem(where=f"{path.name}:{line}", what="the file is not UTF-8", hint="save it again as UTF-8")
+        ) from None
+    except OSError as error:
+        raise InputError(
+            Problem(
+                where=str(path),
+                what=f"the file cannot be read: {error.strerror or error}",
+                hint="check what it is and who may read it",
+            )
         ) from None
     raw, lines = _parse(text, path.name)
     if not isinstance(raw, dict):
