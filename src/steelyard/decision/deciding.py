@@ -6,7 +6,7 @@ The rule itself is in `steelyard.decision.call`.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import date
 from typing import Literal
 
@@ -18,7 +18,7 @@ from steelyard.decision.gates import Evidence, pass_gates
 from steelyard.decision.mistakes import find_mistakes
 from steelyard.decision.spec import GoalSpec
 from steelyard.decision.standings import JointDraws, p_meets_goal
-from steelyard.decision.verdict import Gate, Standing, Verdict
+from steelyard.decision.verdict import Standing, Verdict
 from steelyard.economics.assessment import assess
 from steelyard.economics.ledger import ApproachFacts, Economics
 from steelyard.economics.spec import MoneySpec
@@ -73,8 +73,8 @@ def decide(
         expected_monthly_loss_usd=call.loss_usd,
         hinges_on=hinges,
         cases_to_settle=call.cases_to_settle,
-        what_would_change_it=_what_would_change_it(economics, gates, call, draws),
-        unknowns=_unknowns(weighing, draws, excluded, gates),
+        what_would_change_it=_what_would_change_it(economics, call, draws),
+        unknowns=_unknowns(weighing, draws, excluded),
         gates=gates,
         mistakes=find_mistakes(evidence, {gate.name: gate for gate in gates}),
         stale_prices=_stale_prices(weighing, as_of),
@@ -162,29 +162,21 @@ def _reasons(
     return tuple(reasons)
 
 
-def _what_would_change_it(
-    economics: Economics, gates: Collection[Gate], call: Call, draws: JointDraws | None
-) -> tuple[str, ...]:
-    changes = [hinge.sentence for hinge in economics.hinges if hinge.flips_at is not None]
-    changes += [
+def _what_would_change_it(economics: Economics, call: Call, draws: JointDraws | None) -> tuple[str, ...]:
+    """Besides the inputs it hinges on and the open gates, which the verdict lists by themselves."""
+    changes = [
         found.sentence
         for found in economics.break_evens
         if {found.a, found.b} == {call.leader, call.runner_up} and found.volume is not None
     ]
     if call.cases_to_settle and draws is not None:
         changes.append(f"About {call.cases_to_settle:,} more scored cases, beyond the {draws.n_cases:,} so far.")
-    changes += [
-        f"{gate.question} {gate.cheapest_evidence[0].upper()}{gate.cheapest_evidence[1:]}."
-        for gate in gates
-        if gate.answer == "unknown" and gate.cheapest_evidence
-    ]
     return tuple(changes)
 
 
-def _unknowns(
-    weighing: Weighing, draws: JointDraws | None, excluded: Mapping[str, str], gates: Collection[Gate]
-) -> tuple[str, ...]:
-    unknowns = [f"{gate.question} {gate.evidence}." for gate in gates if gate.answer == "unknown"]
+def _unknowns(weighing: Weighing, draws: JointDraws | None, excluded: Mapping[str, str]) -> tuple[str, ...]:
+    """Besides the open gates, which the verdict lists by themselves."""
+    unknowns = []
     if weighing.money.failed_task_usd == 0:
         unknowns.append("What a failed task costs: it is counted as nothing (money.failed_task_usd).")
     if all(np.isnan(one.review_seconds).all() for one in weighing.results.values()):

@@ -85,9 +85,9 @@ def verdict_panel(verdict: Verdict) -> Panel:
     for title, sentences in (
         ("Why", verdict.reasons),
         ("It hinges on", tuple(hinge.sentence for hinge in verdict.hinges_on)),
-        ("What would change it", verdict.what_would_change_it),
+        ("What else would change it", verdict.what_would_change_it),
         ("Gates", tuple(_gate(gate) for gate in verdict.gates)),
-        ("Mistakes", tuple(f"{item.title}: {item.evidence} {item.remedy}" for item in verdict.mistakes)),
+        ("Mistakes", tuple(f"{item.title}: {item.evidence}. {item.remedy[:1].upper()}{item.remedy[1:]}." for item in verdict.mistakes)),
         ("Still unknown", verdict.unknowns),
         ("Old prices", verdict.stale_prices),
     ):
@@ -106,7 +106,7 @@ def _fact(label: str, value: str) -> Text:
 
 def _gate(gate: Gate) -> str:
     cheapest = f" Cheapest evidence: {gate.cheapest_evidence}" if gate.cheapest_evidence else ""
-    return f"{gate.question} {gate.answer.upper()}. {gate.evidence}{cheapest}"
+    return f"{gate.question} {gate.answer.upper()}: {gate.evidence}.{cheapest}"
 
 
 def _bullets(sentences: Sequence[str]) -> Table:

@@ -47,7 +47,7 @@ class StudyFile(Section):
     goal: GoalSpec = GoalSpec()
     """What an approach must reach to be considered at all."""
     run: RunSpec = RunSpec()
-    """How a run behaves."""
+    """Repeats, limits and the budget of a run."""
 
     @model_validator(mode="before")
     @classmethod

@@ -66,6 +66,7 @@ def study_reference() -> str:
     """The Markdown page documenting every field."""
     schema = StudyFile.model_json_schema()
     definitions = schema["$defs"]
+    schema["required"].remove("approaches")  # filled in before pydantic looks, so it does not know the default
     lines = [INTRODUCTION, "## The file", "", *_table(schema)]
     for name in _order(schema, definitions):
         section = definitions[name]
@@ -93,12 +94,12 @@ def main(folder: Path) -> None:
 def _order(schema: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
     """Sections in the order a reader meets them: breadth first from the file."""
     found: list[str] = []
-    queue = [schema]
+    queue = [schema["properties"]]
     while queue:
         for name in _references(queue.pop(0)):
             if name not in found and "properties" in definitions[name]:
                 found.append(name)
-                queue.append(definitions[name])
+                queue.append(definitions[name]["properties"])
     return found
 
 

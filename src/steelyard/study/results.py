@@ -39,7 +39,10 @@ class Scores:
 
         parts: list[RenderableType] = [score_table(self.scorecards)]
         if self.comparisons:
-            parts += [Text("\nOn the same cases:"), *comparison_lines(self.comparisons)]
+            best = max(self.scorecards, key=lambda card: card.success.value or 0.0).name
+            rest = "; all pairs are in --json and in the report" if len(self.scorecards) > 2 else ""
+            title = Text(f"\nOn the same cases, against the most successful approach{rest}:")
+            parts += [title, *comparison_lines(self.comparisons, choice=best)]
         return parts
 
     def __repr__(self) -> str:

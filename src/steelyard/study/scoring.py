@@ -102,7 +102,10 @@ def score_evidence(evidence: Evidence) -> Scores:
         card.with_cost_per_success(ledger(evidence.results[card.name], facts[card.name], money).cost_per_success_usd)
         for card in cards
     ]
-    return Scores(scorecards=tuple(full), comparisons=tuple(comparisons(evidence.results)))
+    # The better one of a pair is named first.
+    by_success = sorted(full, key=lambda card: -(card.success.value or 0.0))
+    pairs = comparisons({card.name: evidence.results[card.name] for card in by_success})
+    return Scores(scorecards=tuple(full), comparisons=tuple(pairs))
 
 
 def decide_evidence(evidence: Evidence) -> Decision:
