@@ -72,7 +72,9 @@ def main() -> None:
         sys.stderr.close()  # the reader of our output went away; there is nobody left to tell
         sys.exit(1)
     except SteelyardError as error:
-        click.echo(f"error: {error}", err=True)
+        from steelyard.cli._output import say
+
+        say(f"error: {error}")
         sys.exit(error.exit_code)
     sys.exit(result if isinstance(result, int) else 0)
 

@@ -34,9 +34,18 @@ def print_text(*parts: Any) -> None:  # noqa: ANN401 - any rich renderable
         console.print(part)
 
 
+def print_plain(text: str) -> None:
+    """Plain text on stdout; labels and file names are other people's text, so control characters are shown by name."""
+    from steelyard.report.text import visible
+
+    click.echo(visible(text))
+
+
 def say(message: str) -> None:
     """A line of talk on stderr."""
-    click.echo(message, err=True)
+    from steelyard.report.text import visible
+
+    click.echo(visible(message), err=True)
 
 
 def quiet_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from steelyard.cli._output import folder_argument, json_option, print_json
+from steelyard.cli._output import folder_argument, json_option, print_json, print_plain
 
 
 @click.command("check")
@@ -20,4 +20,4 @@ def command(folder: Path, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
     else:
-        click.echo(str(found))
+        print_plain(str(found))

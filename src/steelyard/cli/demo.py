@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from steelyard.cli._output import print_text, quiet_option, say
+from steelyard.cli._output import print_plain, print_text, quiet_option, say
 
 
 @click.command("demo")
@@ -36,7 +36,7 @@ def command(name: str, quick: bool, folder: Path | None, quiet: bool) -> None:
     scores = study.score()
     decision = study.decide()
     print_text(*scores.renderables(), *decision.renderables())
-    click.echo(f"report: {study.report()}")
+    print_plain(f"report: {study.report()}")
 
 
 DEMO_CASES = 150

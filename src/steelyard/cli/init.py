@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from steelyard.cli._output import folder_argument, json_option, print_json, say
+from steelyard.cli._output import folder_argument, json_option, print_json, print_plain, say
 
 
 @click.command("init")
@@ -35,5 +35,5 @@ def command(
         print_json(made.to_json())
         return
     for line in made.lines():
-        click.echo(line)
+        print_plain(line)
     say(f"next: steelyard check {folder}, then: steelyard run {folder} --limit 50")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from steelyard.cli._output import folder_argument
+from steelyard.cli._output import folder_argument, print_plain
 
 
 @click.command("report")
@@ -27,4 +27,4 @@ def command(folder: Path, output: Path | None, form: Literal["html", "md", "json
     if output is not None and str(output) == "-":
         click.echo(study.render_report(form), nl=False)
         return
-    click.echo(str(study.report(output, form=form)))
+    print_plain(str(study.report(output, form=form)))

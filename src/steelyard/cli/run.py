@@ -6,13 +6,23 @@ from pathlib import Path
 
 import click
 
-from steelyard.cli._output import approach_option, folder_argument, json_option, print_json, quiet_option, say
+from steelyard.cli._output import (
+    approach_option,
+    folder_argument,
+    json_option,
+    print_json,
+    print_plain,
+    quiet_option,
+    say,
+)
 
 
 @click.command("run")
 @folder_argument
 @approach_option
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many test cases (a seeded sample).")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="At most this many test cases (a seeded sample)."
+)
 @click.option(
     "--budget", type=click.FloatRange(min=0), metavar="USD", help="Ceiling on money for this study, all runs."
 )
@@ -41,11 +51,11 @@ def command(
         if as_json:
             print_json(estimate.to_json())
         else:
-            click.echo(str(estimate))
+            print_plain(str(estimate))
         return
     summary = study.run(approaches=approaches, limit=limit, budget_usd=budget, progress=not quiet)
     if as_json:
         print_json(summary.to_json())
         return
-    click.echo(str(summary))
+    print_plain(str(summary))
     say(f"next: steelyard score {folder}, steelyard decide {folder}, steelyard report {folder}")

@@ -254,8 +254,10 @@ def hosted(name: str, spec: EndpointSpec, *, where: str | None = None) -> HttpEn
         where: `file:line` of that section, for messages.
 
     Raises:
-        InputError: The variable that should hold the key is not set, or holds what no header can carry.
+        InputError: The address holds a password or a query, or the variable that should hold the key is not set or
+            holds what no header can carry.
     """
+    _refuse_secrets_in_address(name, spec, where)
     key = None
     if spec.api_key_env is not None:
         key = os.environ.get(spec.api_key_env, "").strip()
@@ -345,6 +347,19 @@ def price_of(spec: EndpointSpec) -> Price:
         output_per_million_usd=given.output,
         provenance=provenance,
     )
+
+
+def _refuse_secrets_in_address(name: str, spec: EndpointSpec, where: str | None) -> None:
+    """The address is journalled and shown in reports, so nothing secret may stand in it; it is not quoted here."""
+    parts = urlsplit(spec.base_url)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise InputError(
+            Problem(
+                what=f"the base_url of endpoint {name!r} holds a password or a query, and would end up in reports",
+                where=where,
+                hint="give the bare address up to and including /v1, and the name of the key's variable in api_key_env",
+            )
+        )
 
 
 def _proxy_for(base_url: str) -> str | None:

@@ -95,7 +95,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
     say = _talker(progress)
     with study_lock(plan.folder), Journal.open(plan.state / "journal.sqlite3") as journal:
         hosted_endpoints = {
-            name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}.api_key_env"), spec)
+            name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}"), spec)
             for name, spec in file.models.endpoints.items()
             if any(approach.model == name for approach in plan.specs.values())
         }
@@ -197,7 +197,8 @@ def _workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
 
 def _unsent(name: str, spec: EndpointSpec) -> HttpEndpoint:
     """The endpoint without its key: good for its identity and price, never for a call."""
-    return hosted(name, spec.model_copy(update={"api_key_env": None}))
+    bare = spec.model_copy(update={"api_key_env": None})
+    return hosted(name, bare, where=f"study.yaml:models.endpoints.{name}")
 
 
 def _work(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
