@@ -88,7 +88,9 @@ class RunResult:
             "test_cases": self.n_test_cases,
             "outcomes": summary.n_outcomes,
             "outcomes_there_before": summary.n_skipped,
-            "statuses": {name: dict(counts) for name, counts in summary.statuses.items()},
+            "statuses": {
+                name: {str(status): n for status, n in counts.items()} for name, counts in summary.statuses.items()
+            },
             "spent_usd": summary.spent_usd,
             "spent_usd_all_runs": summary.spent.usd,
             "calls_all_runs": summary.spent.calls,
