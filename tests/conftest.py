@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 LOOPBACK = ("127.", "::1", "localhost")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch the weights model tests need before the first test, while the network is still within reach."""
+    if session.config.option.collectonly or not any(item.get_closest_marker("model") for item in session.items):
+        return
+    from steelyard.models.weights import MINILM_L6_V2, MINILM_L6_V2_TOKENIZER, SMOLLM2_135M_INSTRUCT, fetch
+
+    for weights in (SMOLLM2_135M_INSTRUCT, MINILM_L6_V2, MINILM_L6_V2_TOKENIZER):
+        fetch(weights)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +48,7 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is also the working directory."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    return tmp_path

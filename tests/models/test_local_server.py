@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def write_adapter(path: Path, seed: int) -> Path:
 def chat(server: LocalServer, question: str = QUESTION, **fields: object) -> dict[str, Any]:
     body = {"messages": [{"role": "user", "content": question}], "max_tokens": 8, "temperature": 0, **fields}
     request = urllib.request.Request(
-        f"{server.base_url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        f"{server.base_url}/chat/completions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Bearer {server.api_key}"},
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         return dict(json.load(response))
@@ -121,8 +124,18 @@ class TestServing:
             assert [one for one in listening if one.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
 
     def test_the_log_says_what_was_started(self, server: LocalServer) -> None:
-        """The log file names the library and the settings."""
-        assert "xllamacpp" in server.log_file.read_text()
+        """The log file names the library and the settings, and not the key."""
+        log = server.log_file.read_text()
+        assert "xllamacpp" in log
+        assert server.api_key not in log
+
+    def test_nobody_without_the_key_is_answered(self, server: LocalServer) -> None:
+        """A web page that reaches the port through a rebound host name has no key, so it learns nothing."""
+        stranger = replace(server, api_key="guessed")
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            chat(stranger)
+        with caught.value as refused:
+            assert refused.code == 401
 
     def test_a_prompt_over_the_context_is_refused(self, server: LocalServer) -> None:
         """It is not cut silently: status 400, with both numbers."""

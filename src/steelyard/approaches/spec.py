@@ -50,7 +50,7 @@ class WorkflowSpec(Section):
 class RetrievalSpec(Section):
     """Nearest labelled train examples, chosen for each case."""
 
-    examples: Annotated[int, Field(ge=1, le=50)] = 8
+    examples: Annotated[int, Field(ge=1, le=50)] = 5
     """How many nearest examples to show; with `model: none` they vote."""
 
 

@@ -60,6 +60,7 @@ def _start(settings: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has no 
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.cors_origins = ""  # no web page may read answers
+    params.api_keys = [settings.pop("api_key")]  # llama.cpp does not check Host; the key keeps everyone else out
     params.ui = False
     params.endpoint_slots = False
     params.verbosity = -1

@@ -88,7 +88,7 @@ class MiniLM:
         return unit
 
 
-def load_embedder(*, threads: int = 2, progress: Callable[[int, int], None] | None = None) -> MiniLM:
+def load_embedder(*, threads: int = 1, progress: Callable[[int, int], None] | None = None) -> MiniLM:
     """The built-in embedder; its weights are fetched once.
 
     Args:

@@ -305,6 +305,7 @@ def local(
     identity: str,
     price: Price,
     adapter_ids: Mapping[str, int],
+    key: str | None = None,
     context_tokens: int | None = None,
     concurrency: int = 1,
 ) -> HttpEndpoint:
@@ -317,6 +318,7 @@ def local(
         price: Price of the machine's time.
         adapter_ids: The id the server gave each loaded LoRA adapter, by the adapter's digest. Every request names all
             of them, since llama.cpp keeps the last choice otherwise.
+        key: What the server wants to see before it answers.
         context_tokens: Context of one call.
         concurrency: Connections at the same time.
     """
@@ -327,6 +329,8 @@ def local(
         identity=identity,
         price=price,
         context_tokens=context_tokens,
+        key=key,
+        key_name="local server key" if key else None,
         adapter_ids=adapter_ids,
         concurrency=concurrency,
     )

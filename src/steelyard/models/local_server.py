@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,6 +47,8 @@ class LocalServer:
     adapter_ids: Mapping[Path, int]
     """The server's number of each adapter, by the path it was given as."""
     log_file: Path
+    api_key: str = field(repr=False)
+    """Made for this run; without it the server answers nobody, so no web page can reach it through a rebound name."""
     pid: int
     """Process id of the server."""
 
@@ -66,10 +69,17 @@ def lora_field(loaded: Iterable[int], chosen: int | None) -> list[dict[str, Any]
     >>> lora_field([0, 1], None)
     [{'id': 0, 'scale': 1e-30}, {'id': 1, 'scale': 0.0}]
     """
-    field = [{"id": number, "scale": 1.0 if number == chosen else 0.0} for number in loaded]
-    if chosen is None and field:
-        field[0]["scale"] = NEGLIGIBLE_SCALE
-    return field
+    scales = [{"id": number, "scale": 1.0 if number == chosen else 0.0} for number in loaded]
+    if chosen is None and scales:
+        scales[0]["scale"] = NEGLIGIBLE_SCALE
+    return scales
+
+
+def available_cores() -> int:
+    """Cores this process may use, and the model's threads unless told otherwise."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -104,12 +114,14 @@ def serve_local(
     for path in (gguf, *adapters):
         _check_gguf(path)
     log_file.parent.mkdir(parents=True, exist_ok=True)
+    api_key = secrets.token_urlsafe(24)
     settings = {
+        "api_key": api_key,
         "gguf": str(gguf.absolute()),
         "adapters": [str(path.absolute()) for path in adapters],
         "n_ctx_per_slot": n_ctx_per_slot,
         "n_parallel": n_parallel,
-        "n_threads": n_threads or _available_cores(),
+        "n_threads": n_threads or available_cores(),
     }
     with log_file.open("ab") as log:
         log_start = log.tell()
@@ -128,6 +140,7 @@ def serve_local(
             base_url=f"{address}/v1",
             adapter_ids={path: number for number, path in enumerate(adapters)},
             log_file=log_file,
+            api_key=api_key,
             pid=process.pid,
         )
     finally:
@@ -153,12 +166,6 @@ def _check_gguf(path: Path) -> None:
                 hint="give a .gguf file, or convert the model with llama.cpp's tools",
             )
         )
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], settings: dict[str, Any], timeout_s: float) -> str | None:

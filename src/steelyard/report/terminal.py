@@ -87,7 +87,13 @@ def verdict_panel(verdict: Verdict) -> Panel:
         ("It hinges on", tuple(hinge.sentence for hinge in verdict.hinges_on)),
         ("What else would change it", verdict.what_would_change_it),
         ("Gates", tuple(_gate(gate) for gate in verdict.gates)),
-        ("Mistakes", tuple(f"{item.title}: {item.evidence}. {item.remedy[:1].upper()}{item.remedy[1:]}." for item in verdict.mistakes)),
+        (
+            "Mistakes",
+            tuple(
+                f"{item.title}: {item.evidence}. {item.remedy[:1].upper()}{item.remedy[1:]}."
+                for item in verdict.mistakes
+            ),
+        ),
         ("Still unknown", verdict.unknowns),
         ("Old prices", verdict.stale_prices),
     ):

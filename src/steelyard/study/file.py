@@ -83,7 +83,7 @@ def standard_ladder(*, classification: bool) -> dict[str, ApproachSpec]:
         "zero-shot": ApproachSpec(),
         "few-shot": ApproachSpec(prompt=PromptSpec(examples=12)),
         "workflow": ApproachSpec(prompt=PromptSpec(enforce_schema=True), workflow=WorkflowSpec(repair=2)),
-        "retrieval": ApproachSpec(prompt=PromptSpec(enforce_schema=True), retrieval=RetrievalSpec(examples=8)),
+        "retrieval": ApproachSpec(prompt=PromptSpec(enforce_schema=True), retrieval=RetrievalSpec(examples=5)),
         "tuned-lora": ApproachSpec(tuning=TuningSpec(method="lora")),
         "tuned-head": ApproachSpec(model="none", tuning=TuningSpec(method="head")),
         "nearest": ApproachSpec(model="none", retrieval=RetrievalSpec(examples=1)),

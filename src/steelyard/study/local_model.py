@@ -12,11 +12,13 @@ from steelyard.figures import Provenance
 from steelyard.models.embeddings import Embed
 from steelyard.models.endpoint import Price
 from steelyard.models.http import local
+from steelyard.models.local_server import available_cores
 from steelyard.models.spec import LocalModelSpec
 from steelyard.models.weights import SMOLLM2_135M_INSTRUCT, fetch
 
-SLOTS = 2
-"""Calls the local server works on at the same time."""
+SLOTS = 1
+"""Calls the local server works on at the same time. On a CPU more of them share the same cores: as many answers per
+second, each one later, and seconds that no longer say what a call costs."""
 
 
 def identity(spec: LocalModelSpec, folder: Path) -> str:
@@ -45,11 +47,11 @@ def embedder(say: Callable[[str], None]) -> Embed:
     return Remembering(load_embedder(progress=_bytes_line("fetching the embedding model", say)))
 
 
-def price(spec: LocalModelSpec) -> Price:
-    """Measured seconds times an assumed price of a core."""
+def price(spec: LocalModelSpec, *, cores: int) -> Price:
+    """Measured seconds on all cores times an assumed price of a core."""
     written = "cpu_hour_usd" in spec.model_fields_set
     where = "study.yaml: models.local.cpu_hour_usd" if written else "default of models.local.cpu_hour_usd"
-    return Price(cpu_hour_usd=spec.cpu_hour_usd, provenance=Provenance(kind="assumed", source=where))
+    return Price(cpu_hour_usd=spec.cpu_hour_usd * cores, provenance=Provenance(kind="assumed", source=where))
 
 
 @contextmanager
@@ -82,11 +84,11 @@ def serving(
         log_file=log_file,
     ) as server:
         ids = {digest: server.adapter_ids[path] for digest, path in adapters.items()}
-        yield managed_local(spec, folder, base_url=server.base_url, adapter_ids=ids)
+        yield managed_local(spec, folder, base_url=server.base_url, adapter_ids=ids, key=server.api_key)
 
 
 def managed_local(
-    spec: LocalModelSpec, folder: Path, *, base_url: str, adapter_ids: Mapping[str, int]
+    spec: LocalModelSpec, folder: Path, *, base_url: str, adapter_ids: Mapping[str, int], key: str | None = None
 ) -> ManagedEndpoint:
     """The endpoint of a local server."""
     return ManagedEndpoint(
@@ -94,8 +96,9 @@ def managed_local(
             "local",
             base_url=base_url,
             identity=identity(spec, folder),
-            price=price(spec),
+            price=price(spec, cores=available_cores()),
             adapter_ids=adapter_ids,
+            key=key,
             context_tokens=spec.context_tokens,
             concurrency=SLOTS,
         ),

@@ -220,7 +220,7 @@ def _parity(one: ApproachRecord, card: Mapping[str, Any], journal: Journal) -> P
     """The validation cases answered twice: forced through PyTorch at the end of training, and by the server."""
     in_torch: Mapping[str, bool] = card.get("validation_right", {})
     served = {
-        outcome.case_id: bool(outcome.success)
+        outcome.case_id: bool(outcome.success) and outcome.schema_pass  # token for token, as in training
         for outcome in journal.outcomes({one.name: one.fingerprint}, split="train")
         if outcome.case_id in in_torch and outcome.repeat == 0
     }

@@ -211,7 +211,9 @@ def _work(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
     by_id = {case.id: case for case in plan.material.splits.train}
     for one in prepared.values():
         card = one.setup.card or {}
-        held_out = [by_id[case_id] for case_id in card.get("validation_cases", ())[:PARITY_CASES] if case_id in by_id]
+        held_out = [
+            by_id[case_id] for case_id in list(card.get("validation_right", {}))[:PARITY_CASES] if case_id in by_id
+        ]
         if one.adapter is not None and held_out:
             work.append(Work(approach=one.approach, cases=held_out, split="train"))
         work.append(Work(approach=one.approach, cases=plan.test, split="test", repeats=plan.file.run.repeats))
@@ -272,8 +274,8 @@ def _local_endpoint(
 
 
 def compute_price(file: StudyFile) -> Price:
-    """Price of this machine's time, as the study assumes it."""
-    return local_model.price(file.models.local)
+    """Price of an approach's own work on this machine (one core), as the study assumes it."""
+    return local_model.price(file.models.local, cores=1)
 
 
 def _talker(progress: bool) -> Callable[[str], None]:

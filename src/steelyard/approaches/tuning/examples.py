@@ -29,6 +29,8 @@ class Example:
     """The deployed prompt, up to where the answer begins."""
     completion: tuple[int, ...]
     """The wanted answer and the token that ends it; the loss is on these alone."""
+    case_id: str = ""
+    """The case it was made from; empty where its input had to be cut, so that it is not what the model will be asked."""
 
     @property
     def n_tokens(self) -> int:
@@ -103,13 +105,14 @@ def tokenise(
         completion = (*base.encode(target(case)), base.end_token)
         room = max_tokens - len(completion)
         ids = base.chat_ids(prompt(case.visible()))
-        if len(ids) > room:
+        is_cut = len(ids) > room
+        if is_cut:
             cut = _cut_to_fit(base, case.visible(), prompt, room)
             if cut is None:
                 continue
             ids = cut
             n_cut += 1
-        examples.append(Example(prompt=tuple(ids), completion=completion))
+        examples.append(Example(prompt=tuple(ids), completion=completion, case_id="" if is_cut else case.id))
     if cases and not examples:
         bare = base.chat_ids(prompt(_shortened(cases[0].visible(), 0)))
         raise InputError(

@@ -127,6 +127,12 @@ def _train_into(
             "validations": trained.validations,
             "validation_loss": best["loss"] if best else None,
             "validation_exact_match": best["exact_match"] if best else None,
+            # By case, so that the same cases can be asked again as served.
+            "validation_right": {
+                example.case_id: right
+                for example, right in zip(validation.examples, trained.validation_right, strict=False)
+                if example.case_id
+            },
             "adapter_sha256": file_sha256(made / "adapter.gguf"),
             "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         }

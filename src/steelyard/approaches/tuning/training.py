@@ -47,6 +47,8 @@ class Trained:
     """Training loss over the steps, thinned to at most 60 points (each the mean over its steps)."""
     validations: Sequence[Mapping[str, float]]
     """After each epoch: step, loss per token, exact match."""
+    validation_right: Sequence[bool]
+    """For each validation example whether these weights answer it right; empty without a validation set."""
     n_steps: int
     n_tokens: int
     """Tokens trained on, prompts included."""
@@ -59,8 +61,13 @@ class Validation:
 
     loss: float
     """Mean negative log-likelihood per answer token, in nats."""
-    exact_match: float
-    """Share of examples whose greedy answer would be the wanted one, token for token."""
+    right: tuple[bool, ...]
+    """For each example whether its greedy answer would be the wanted one, token for token."""
+
+    @property
+    def exact_match(self) -> float:
+        """Share of examples answered right."""
+        return sum(self.right) / len(self.right)
 
 
 def train_adapter(
@@ -110,6 +117,7 @@ def train_adapter(
         losses: list[float] = []
         validations: list[dict[str, float]] = []
         best: Tensor | None = None
+        right: tuple[bool, ...] = ()
         n_tokens = 0
         progress = _Progress(say, n_steps)
         order = _epochs(len(batches), seed=spec.seed)
@@ -134,13 +142,14 @@ def train_adapter(
                 validations.append({"step": step + 1, "loss": found.loss, "exact_match": found.exact_match})
                 if rises:
                     break  # a later epoch only learns the training examples by heart
-                best = weights.flat.clone()
+                best, right = weights.flat.clone(), found.right
         if best is not None:
             weights.flat.copy_(best)
         return Trained(
             adapter={name: tensor.detach().numpy().copy() for name, tensor in weights.named.items()},
             curve=_thinned(losses),
             validations=validations,
+            validation_right=right,
             n_steps=len(losses),
             n_tokens=n_tokens,
             dtype=str(dtype).removeprefix("torch."),
@@ -162,19 +171,20 @@ def validate(
     """
     import torch
 
-    def one(batch: Sequence[Example]) -> tuple[float, int]:
+    def one(batch: Sequence[int]) -> tuple[float, list[bool]]:
         with torch.no_grad():
-            nll, is_exact = forward.nll(batch, adapter, scale=scale)
-        return nll.sum().item(), int(is_exact.sum())
+            nll, is_exact = forward.nll([examples[i] for i in batch], adapter, scale=scale)
+        return nll.sum().item(), [bool(found) for found in is_exact]
 
-    by_length = sorted(examples, key=lambda example: example.n_tokens)
+    by_length = sorted(range(len(examples)), key=lambda i: examples[i].n_tokens)
     batches = [by_length[i : i + VALIDATION_BATCH] for i in range(0, len(by_length), VALIDATION_BATCH)]
     keep, forward.keep = forward.keep, None
     parts = list(pool.map(one, batches))
     forward.keep = keep
     n_targets = sum(len(example.completion) for example in examples)
+    right = dict(zip(by_length, (found for part in parts for found in part[1]), strict=True))
     return Validation(
-        loss=sum(part[0] for part in parts) / n_targets, exact_match=sum(part[1] for part in parts) / len(examples)
+        loss=sum(part[0] for part in parts) / n_targets, right=tuple(right[i] for i in range(len(examples)))
     )
 
 
