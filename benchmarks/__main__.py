@@ -1,0 +1,184 @@
+"""`python -m benchmarks`: run, print, and say plainly where a limit is missed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.contenders import (
+    PEERS,
+    STEELYARD,
+    BenchmarkFailed,
+    Contender,
+    Taken,
+    TookTooLong,
+    first_request_s,
+    installed,
+    measure,
+)
+from benchmarks.table import aligned
+from benchmarks.workloads import A, B, C, Workload
+
+BOUND_S = 120.0
+"""A peer's run that takes longer is stopped."""
+PEER_C = replace(C, n_cases=2_000)
+"""Workload C for peers: a tenth of the cases, since all of them would take some peers many minutes."""
+
+Section = Literal["engine", "peers", "cli"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One figure that has a limit."""
+
+    what: str
+    measured: float
+    limit: float
+    unit: str
+    at_least: bool = False
+    """The limit is a floor, not a ceiling."""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the limit is kept."""
+        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
+
+    def row(self) -> tuple[str, str, str, str]:
+        """Cells: what, measured, limit, ok?"""
+        sign = ">=" if self.at_least else "<="
+        return (
+            self.what,
+            f"{_number(self.measured)} {self.unit}",
+            f"{sign} {_number(self.limit)} {self.unit}",
+            "ok" if self.is_met else "MISSED",
+        )
+
+
+def engine_checks() -> tuple[list[Check], dict[Workload, Taken]]:
+    """Workloads A, B and C, each the median of three runs."""
+    checks, taken = [], {}
+    for workload in (A, B, C):
+        _say(f"steelyard on {workload} ...")
+        one = taken[workload] = measure(STEELYARD, workload)
+        if workload is A:
+            checks.append(
+                Check(what=str(workload), measured=one.cases_per_s, limit=1500, unit="cases/s", at_least=True)
+            )
+        else:
+            checks.append(Check(what=str(workload), measured=one.seconds, limit=2.6 if workload is B else 8, unit="s"))
+    checks.append(Check(what=f"peak memory on {C.name}", measured=taken[C].peak_mb, limit=200, unit="MB"))
+    return checks, taken
+
+
+def cli_checks() -> list[Check]:
+    """What a person waits for at the prompt."""
+    from benchmarks.command_line import N_APPROACHES, N_CASES, command_seconds, write_study
+
+    _say("steelyard --help, 10 runs ...")
+    checks = [
+        Check(what="steelyard --help", measured=command_seconds("--help", n_runs=10), limit=0.3, unit="s"),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        _say(f"writing a journal of {N_APPROACHES * N_CASES:,} outcomes, then steelyard score, 5 runs ...")
+        write_study(Path(folder))
+        seconds = command_seconds("score", folder, n_runs=5)
+    what = f"steelyard score, {N_APPROACHES} approaches x {N_CASES:,} outcomes"
+    return [*checks, Check(what=what, measured=seconds, limit=2.0, unit="s")]
+
+
+def peer_tables(ours: dict[Workload, Taken]) -> None:
+    """Peers beside ourselves, one table a workload; `ours` are runs of this session that need not be repeated."""
+    contenders: list[Contender] = [STEELYARD]
+    for peer in PEERS:
+        try:
+            contenders.append(installed(peer))
+        except BenchmarkFailed as failure:
+            print(f"left out: {failure}\n", flush=True)
+    starts = {one.name: _attempted(lambda one=one: f"{first_request_s(one):.2f} s") for one in contenders}  # type: ignore[misc]
+    for workload in (A, B, PEER_C):
+        reference = ours.get(workload) or measure(STEELYARD, workload)
+        rows = []
+        for one in contenders:
+            _say(f"{one.name} on {workload} ...")
+            row = _row(one, workload, reference, is_reference=one is STEELYARD)
+            rows.append((one.title, *row, starts[one.name]))
+        print(f"{workload}" + (" (a tenth of the limit's cases)" if workload is PEER_C else ""))
+        head = ("library", "runs", "seconds", "cases/s", "x ours", "CPU ms/case", "peak MB", "start to first request")
+        print(aligned(head, rows), end="\n\n", flush=True)
+
+
+def main() -> None:
+    """Run the chosen sections. The exit code is 0 although limits are missed: a busy machine misses them too."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=("engine", "peers", "cli"), help="run one section")
+    only: Section | None = parser.parse_args().only
+    print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    checks: list[Check] = []
+    ours: dict[Workload, Taken] = {}
+    if only in (None, "engine"):
+        checks, ours = engine_checks()
+    if only in (None, "cli"):
+        checks += cli_checks()
+    if checks:
+        print(aligned(("what", "measured", "limit", "ok?"), [check.row() for check in checks]), end="\n\n", flush=True)
+    if only in (None, "peers"):
+        peer_tables(ours)
+    missed = [check.what for check in checks if not check.is_met]
+    if missed:
+        print(f"MISSED {len(missed)} of {len(checks)} limits: {'; '.join(missed)}")
+        print(f"Load of the machine: {_load()}. See benchmarks/README.md before you believe it.")
+    elif checks:
+        print(f"All {len(checks)} limits are met.")
+
+
+# Private
+
+
+def _row(contender: Contender, workload: Workload, reference: Taken, *, is_reference: bool) -> tuple[str, ...]:
+    try:
+        taken = reference if is_reference else measure(contender, workload, bound_s=BOUND_S)
+    except TookTooLong:
+        slower = BOUND_S / reference.seconds
+        return ("1", f"> {BOUND_S:g}", f"< {workload.n_cases / BOUND_S:,.0f}", f"> {slower:.0f}", "-", "-")
+    except BenchmarkFailed as failure:
+        print(failure, file=sys.stderr)
+        return ("1", "failed", "-", "-", "-", "-")
+    return (
+        str(taken.n_runs),
+        f"{taken.seconds:.2f}",
+        f"{taken.cases_per_s:,.0f}",
+        f"{taken.seconds / reference.seconds:.1f}",
+        f"{taken.cpu_ms_per_case:.2f}",
+        f"{taken.peak_mb:.0f}",
+    )
+
+
+def _attempted(figure: Callable[[], str]) -> str:
+    try:
+        return figure()
+    except BenchmarkFailed as failure:
+        print(failure, file=sys.stderr)
+        return "-"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 20 else f"{value:.2f}"
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f} over the last minute" if hasattr(os, "getloadavg") else "unknown"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
