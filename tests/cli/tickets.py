@@ -23,11 +23,24 @@ from steelyard.models.stub_server import StubServer
 
 N_TEST = 12
 """Test cases of the study as `write_study` writes it."""
-_WORDS = "invoice refund parcel courier charge card street door month order late twice wrong total address".split()
+_WORDS = (
+    "invoice",
+    "refund",
+    "parcel",
+    "courier",
+    "charge",
+    "card",
+    "street",
+    "door",
+    "month",
+    "late",
+    "twice",
+    "total",
+)
 
 
 @contextlib.contextmanager
-def serving(**settings: Any) -> Iterator[StubServer]:
+def serving(**settings: Any) -> Iterator[StubServer]:  # noqa: ANN401 - whatever a stub can be told
     """A stub server in a thread of its own; its `default` may be changed while it runs."""
     stub = StubServer(**settings)
     loop = asyncio.new_event_loop()
@@ -59,7 +72,7 @@ class Ran:
     err: str
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401 - any JSON
         return json.loads(self.out)
 
 
@@ -86,6 +99,7 @@ def steelyard_process(*arguments: object, environment: dict[str, str] | None = N
     """The real command, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "steelyard", *map(str, arguments)],
+        check=False,
         capture_output=True,
         text=True,
         env={**os.environ, **(environment or {})},
@@ -98,7 +112,10 @@ def ticket_rows(n: int) -> list[tuple[str, str]]:
     """Labelled tickets, none a near-duplicate of another; half of them are `billing`."""
     source = random.Random(7)
     return [
-        (f"{' '.join(source.choices(_WORDS, k=9))}, ticket {i} of {source.random():.6f}", ("billing", "delivery")[i % 2])
+        (
+            f"{' '.join(source.choices(_WORDS, k=9))}, ticket {i} of {source.random():.6f}",
+            ("billing", "delivery")[i % 2],
+        )
         for i in range(n)
     ]
 

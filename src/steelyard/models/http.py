@@ -8,6 +8,7 @@ nowhere else; it is cut out of every text that comes back, because some servers 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +28,7 @@ from steelyard.models.spec import EndpointSpec
 
 LARGEST_BODY_BYTES = 32 * 1024 * 1024
 """A larger answer is not read to its end: no chat answer is that long, and memory is not the server's to fill."""
+_SENT_WHOLE_BYTES = 512 * 1024
 
 
 class HttpEndpoint:
@@ -100,7 +102,9 @@ class HttpEndpoint:
         Raises:
             EndpointFault: The try failed; see its `kind`.
         """
-        body = orjson.dumps(self._body(request), option=orjson.OPT_SERIALIZE_NUMPY)
+        packed = orjson.dumps(self._body(request), option=orjson.OPT_SERIALIZE_NUMPY)
+        # As a stream it is sent in pieces; aiohttp warns of a large body that is not.
+        body = packed if len(packed) < _SENT_WHOLE_BYTES else io.BytesIO(packed)
         timeout = self._timeouts.get(timeout_s)
         if timeout is None:
             timeout = self._timeouts[timeout_s] = aiohttp.ClientTimeout(total=timeout_s)
