@@ -92,7 +92,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
         RunStopped: The run ended early; the same call goes on from there.
     """
     file = plan.file
-    say = _talker(progress)
+    say = Talk(sys.stderr if progress else None)
     with study_lock(plan.folder), Journal.open(plan.state / "journal.sqlite3") as journal:
         hosted_endpoints = {
             name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}"), spec)
@@ -123,6 +123,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
             journal.record_preparation(name, one.approach.fingerprint, one.setup)
         try:
             with _local_endpoint(plan, prepared, work, journal, say) as local_endpoints:
+                say.end()
                 summary = asyncio.run(
                     _run(
                         work,
@@ -148,7 +149,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
 def estimate_plan(plan: Plan) -> RunEstimate:
     """What a run would ask and cost; sends nothing, trains nothing."""
     untrained = tuple(name for name, spec in plan.specs.items() if spec.tuning is not None)
-    bench = _workbench(plan, say=lambda _: None)
+    bench = _workbench(plan, say=Talk(None))
     prepared = {
         name: prepare(name, spec.model_copy(update={"tuning": None}) if spec.tuning else spec, bench)
         for name, spec in plan.specs.items()
@@ -276,13 +277,6 @@ def _local_endpoint(
 def compute_price(file: StudyFile) -> Price:
     """Price of an approach's own work on this machine (one core), as the study assumes it."""
     return local_model.price(file.models.local, cores=1)
-
-
-def _talker(progress: bool) -> Callable[[str], None]:
-    """Shows lines of preparation on stderr; on a terminal each replaces the one before."""
-    if not progress:
-        return lambda _: None
-    return Talk(sys.stderr)
 
 
 def package_version() -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from steelyard.errors import Problem, StorageFailed
 from steelyard.study.file import StudyFile
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from steelyard.study.running import Plan
     from steelyard.study.scoring import Evidence
     from steelyard.task.task import Task
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Study:
         """How many calls, tokens and dollars a run would take; sends nothing, trains nothing."""
         from steelyard.study.running import estimate_plan
 
-        return estimate_plan(self._plan(approaches, limit))
+        plan = self._plan(approaches, limit)
+        return outside_event_loop(lambda: estimate_plan(plan))
 
     def run(
         self,
@@ -91,7 +96,8 @@ class Study:
 
         command = f"steelyard run {self.folder}" + "".join(f" --approach {name}" for name in approaches)
         command += f" --limit {limit}" if limit is not None else ""
-        return run_plan(self._plan(approaches, limit), budget_usd=budget_usd, progress=progress, command=command)
+        plan = self._plan(approaches, limit)
+        return outside_event_loop(lambda: run_plan(plan, budget_usd=budget_usd, progress=progress, command=command))
 
     def score(self, *, approaches: Sequence[str] = ()) -> Scores:
         """Six metrics per approach with intervals, and paired comparisons.
@@ -166,6 +172,16 @@ class Study:
             raise nothing_run(str(self.folder))
         with Journal.open(path, read_only=True) as journal:
             yield read_evidence(journal, self.file, where=str(self.folder), approaches=approaches), journal
+
+
+def outside_event_loop(work: Callable[[], Result]) -> Result:
+    """Do work that starts an event loop of its own; in a notebook, which runs one already, on another thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(work).result()
 
 
 def load_study(folder: str | Path) -> Study:

@@ -10,16 +10,18 @@ PIPED_EVERY_S = 5.0
 
 
 class Talk:
-    """Shows lines on a stream; callable, so that it can be handed down as a plain function."""
+    """Shows lines on a stream, or nowhere; callable, so that it can be handed down as a plain function."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
-        self._is_terminal = stream.isatty()
+        self._is_terminal = stream is not None and stream.isatty()
         self._topic = ""
         self._said_at = 0.0
 
     def __call__(self, line: str) -> None:
         """Show a line. Lines of one topic (what stands before the colon) replace each other, or are thinned out."""
+        if self._stream is None:
+            return
         topic = line.split(":", 1)[0]
         is_new = topic != self._topic
         now = time.monotonic()
@@ -33,7 +35,7 @@ class Talk:
         self._stream.flush()
 
     def end(self) -> None:
-        """Close the changing line."""
-        if self._is_terminal and self._topic:
+        """Close the changing line, before something else writes to the stream."""
+        if self._stream is not None and self._is_terminal and self._topic:
             self._stream.write("\n")
         self._topic = ""
