@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,10 +19,14 @@ approach_option = click.option(
 
 
 def print_json(shape: Any) -> None:  # noqa: ANN401 - any JSON
-    """One JSON document on stdout, the same bytes for the same result."""
+    """One JSON document on stdout, the same bytes for the same result.
+
+    ASCII only, as in reports: no bidirectional or control character of a case or a model reaches a terminal.
+    """
     import orjson
 
-    click.echo(orjson.dumps(shape, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode())
+    plain = orjson.loads(orjson.dumps(shape, option=orjson.OPT_SERIALIZE_NUMPY))
+    click.echo(json.dumps(plain, indent=2, allow_nan=False))
 
 
 def print_text(*parts: Any) -> None:  # noqa: ANN401 - any rich renderable
