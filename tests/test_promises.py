@@ -292,8 +292,8 @@ def test_6_no_server_binds_to_anything_but_loopback(stub: StubServer) -> None:
 
 @pytest.fixture
 def small_run(tmp_path: Path, stub: StubServer) -> Path:
-    """A study in which two approaches were run."""
-    approaches = ["a: {model: stub}", "b: {model: stub, prompt: {examples: 4}}"]
+    """A study in which two approaches were run; not in alphabetical order, because order must survive too."""
+    approaches = ["zero: {model: stub}", "few: {model: stub, prompt: {examples: 4}}"]
     folder = write_study(tmp_path / "s", stub.url, approaches=approaches)
     assert steelyard("run", folder, "--quiet").code == 0
     return folder
@@ -388,7 +388,7 @@ def test_8_every_number_of_the_score_table_carries_its_mark(small_run: Path) -> 
     table = steelyard("score", small_run).out
     assert "m measured" in table
     assert "a assumed" in table
-    rows = [line for line in table.splitlines() if line.startswith(("a  ", "b  "))]
+    rows = [line for line in table.splitlines() if line.startswith(("zero ", "few "))]
     assert len(rows) == 2
     for row in rows:
         cells = row.split()[2:]  # name and n come first; n is a count

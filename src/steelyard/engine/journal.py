@@ -273,7 +273,8 @@ class Journal:
             StorageFailed: It could not be written.
         """
         number = 1 + (self._rows("SELECT coalesce(max(id), 0) FROM runs")[0][0])
-        text = orjson.dumps(study, option=orjson.OPT_SORT_KEYS, default=str).decode()
+        # Keys are not sorted: approaches are shown in the order study.yaml gives them.
+        text = orjson.dumps(study, default=str).decode()
         self._do(
             "INSERT INTO runs (id, command, package_version, started_utc, study) VALUES (?, ?, ?, ?, ?)",
             (number, command, package_version, _now(), text),
