@@ -59,6 +59,12 @@ def write_study(folder: Path) -> None:
 
 # Private
 
+_PRICE = Price(
+    input_per_million_usd=0.1,
+    output_per_million_usd=0.4,
+    provenance=Provenance(kind="assumed", source="benchmark"),
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _SimulatedModel:
@@ -66,11 +72,7 @@ class _SimulatedModel:
 
     name: str = ENDPOINT
     model: str = "simulated"
-    price: Price = Price(
-        input_per_million_usd=0.1,
-        output_per_million_usd=0.4,
-        provenance=Provenance(kind="assumed", source="benchmark"),
-    )
+    price: Price = _PRICE
     context_tokens: int | None = None
 
     async def send(self, request: ChatRequest, *, timeout_s: float) -> Response:

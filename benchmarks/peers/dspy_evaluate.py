@@ -13,7 +13,7 @@ from benchmarks.workloads import INSTRUCTION, MAX_TOKENS, measured, read_job
 job = read_job()
 os.environ["DSPY_CACHEDIR"] = job.folder  # read on import; an older cache must not answer
 
-import dspy  # noqa: E402
+import dspy
 
 
 def same_category(example: Any, prediction: Any, trace: object = None) -> bool:  # noqa: ANN401 - DSPy's types
