@@ -388,7 +388,7 @@ def test_8_every_number_of_the_score_table_carries_its_mark(small_run: Path) -> 
     table = steelyard("score", small_run).out
     assert "m measured" in table
     assert "a assumed" in table
-    rows = [line for line in table.splitlines() if line.startswith(("zero ", "few "))]
+    rows = [line for line in table.splitlines() if line.startswith(("zero  ", "few  "))]
     assert len(rows) == 2
     for row in rows:
         cells = row.split()[2:]  # name and n come first; n is a count
