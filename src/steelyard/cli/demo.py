@@ -39,6 +39,6 @@ def command(name: str, quick: bool, folder: Path | None, quiet: bool) -> None:
     print_plain(f"report: {study.report()}")
 
 
-DEMO_CASES = 150
-"""Test cases of the full demo: enough for intervals of about ±7 points, few enough for ten minutes on two cores."""
+DEMO_CASES = 120
+"""Test cases of the full demo: enough for intervals of about ±8 points, few enough for ten minutes on two cores."""
 QUICK_CASES = 40
