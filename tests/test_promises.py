@@ -55,7 +55,7 @@ def test_1_a_killed_run_sends_nothing_acknowledged_again(tmp_path: Path) -> None
                 time.sleep(0.005)
             process.kill()
         acknowledged, sent = n_calls(folder), stub.n_requests
-        assert 0 < acknowledged <= sent < 60
+        assert 0 < sent - 4 <= acknowledged <= sent < 60  # only what was in flight may be lost
         assert steelyard("run", folder, "--quiet").code == 0
         assert stub.n_requests - sent == 60 - acknowledged
         assert steelyard("run", folder, "--quiet").code == 0

@@ -34,12 +34,14 @@ class OnePrompt:
     levers: frozenset[Lever] = frozenset((Lever.PROMPT,))
     n_repairs: int = 0
     max_tokens: int = 16
+    seed: int | None = None
 
     async def answer(self, case: CaseInput, ask: Ask) -> Answer:
         request = ChatRequest(
             endpoint=self.endpoint or "",
             messages=(Message("user", str(case.fields["text"])),),
             max_tokens=self.max_tokens,
+            seed=self.seed,
         )
         attempt = await ask(request)
         for _ in range(self.n_repairs):

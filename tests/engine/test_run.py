@@ -170,6 +170,13 @@ async def test_the_same_run_again_sends_nothing(journal: Journal) -> None:
     assert len(endpoint.sent) == 10
 
 
+async def test_each_repeat_asks_with_a_seed_of_its_own(journal: Journal) -> None:
+    """At a temperature above 0 the same seed would give the same sample, and repeats would show no spread."""
+    endpoint = FakeEndpoint(lambda _: says())
+    await go(journal, endpoint, cases(2), approach=OnePrompt(seed=7), repeats=3)
+    assert sorted(request.seed or 0 for request in endpoint.sent) == [7, 7, 1007, 1007, 2007, 2007]
+
+
 async def test_a_replayed_call_keeps_its_latency_and_price_and_is_not_paid_again(journal: Journal) -> None:
     """A cached answer never looks faster or cheaper than it was, and does not use up the budget."""
     endpoint = FakeEndpoint(lambda _: says(), delay_s=0.05)

@@ -26,6 +26,9 @@ from steelyard.models.endpoint import EndpointFault, Response
 FAILURES_BEFORE_STOP = 10
 """Calls in a row that fail for good before the endpoint counts as out of order and the run stops."""
 
+SEEDS_PER_REPEAT = 1000
+"""Repeats of a case are separate samples, so each asks with seeds of its own; an approach counts up within one."""
+
 GIVEN_UP = (AttemptStatus.FAILED, AttemptStatus.TIMED_OUT)
 """Without a result: such a call is made again where it is asked for again."""
 
@@ -333,6 +336,8 @@ class CaseAsk:
 
     async def __call__(self, request: ChatRequest, *, step: str = "answer", extra: bool = False) -> Attempt:
         """Make one model call and wait until its result is safe in the journal; see `Ask`."""
+        if self._repeat and request.seed is not None:
+            request = replace(request, seed=request.seed + self._repeat * SEEDS_PER_REPEAT)
         # Calls may overlap (asyncio.gather in an approach): the clock runs from the first to the last of them.
         if self._open == 0:
             self._began = time.perf_counter()
