@@ -103,7 +103,7 @@ class Taken:
 
 
 def measure(
-    contender: Contender, workload: Workload, *, n_runs: int = 3, bound_s: float = 120.0, enough_s: float = 45.0
+    contender: Contender, workload: Workload, *, n_runs: int = 3, bound_s: float = 120.0, enough_s: float = 30.0
 ) -> Taken:
     """Run a workload several times.
 
