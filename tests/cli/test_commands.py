@@ -310,3 +310,62 @@ def test_json_numbers_are_finite(finished: Path) -> None:
 
     for command in ("score", "decide"):
         json.loads(steelyard(command, finished, "--json").out, parse_constant=refuse)
+
+
+# ---- what was run and what study.yaml says now -----------------------------------------------------------------------
+
+
+def test_figures_of_an_approach_that_was_changed_since_say_so(tmp_path: Path, stub: StubServer) -> None:
+    """Editing study.yaml must not silently put new names on old figures; running again settles it."""
+    folder = write_study(tmp_path / "s", stub.url)
+    assert steelyard("run", folder, "--quiet").code == 0
+    assert "note:" not in steelyard("score", folder).out
+    text = (folder / "study.yaml").read_text()
+    changed = "zero-shot: {model: stub, prompt: {examples: 2}}\n  another: {model: stub}"
+    (folder / "study.yaml").write_text(text.replace("zero-shot: {model: stub}", changed))
+    for command in ("score", "decide"):
+        ran = steelyard(command, folder)
+        assert "note: study.yaml was changed after zero-shot ran: these figures are from before" in ran.out
+        assert "note: not run yet: another" in ran.out
+        assert "note: study.yaml was changed" in steelyard(command, folder, "--json").err
+    assert "study.yaml was changed after zero-shot ran" in steelyard("report", folder, "-o", "-").out
+    assert steelyard("run", folder, "--quiet").code == 0
+    assert "note:" not in steelyard("score", folder).out
+
+
+def test_new_money_is_no_changed_approach(tmp_path: Path, stub: StubServer) -> None:
+    """Wages and volumes may change at any time: the ledger is computed anew, nothing has to run again."""
+    folder = write_study(tmp_path / "s", stub.url)
+    assert steelyard("run", folder, "--quiet").code == 0
+    with (folder / "study.yaml").open("a") as stream:
+        stream.write("money: {wage_per_hour_usd: 80}\n")
+    assert "note:" not in steelyard("score", folder).out
+
+
+def test_scores_of_an_approach_nobody_knows_list_the_known_ones(finished: Path) -> None:
+    refused = steelyard("score", finished, "--approach", "nope")
+    assert refused.code == 2
+    assert "no approach called 'nope' in this study" in refused.err
+    assert "there is: zero-shot, few-shot, workflow" in refused.err
+
+
+def test_the_demo_does_not_run_somebody_elses_study(tmp_path: Path, stub: StubServer) -> None:
+    """A folder that holds another study is refused: running it could cost money nobody meant to spend."""
+    folder = write_study(tmp_path / "s", stub.url)
+    refused = steelyard("demo", "--dir", folder)
+    assert refused.code == 2
+    assert "there is another study here already" in refused.err
+    assert stub.n_requests == 0
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"garbage" * 500, 1), (b"", 2)])
+@pytest.mark.parametrize("command", ["score", "decide", "report"])
+def test_a_damaged_journal_is_a_sentence(command: str, content: bytes, code: int, tmp_path: Path) -> None:
+    """Damaged: restore or move it away. Empty, because a first run was killed at once: run."""
+    folder = write_study(tmp_path / "s", "http://127.0.0.1:9/v1")
+    (folder / ".steelyard").mkdir()
+    (folder / ".steelyard" / "journal.sqlite3").write_bytes(content)
+    ran = steelyard(command, folder)
+    assert ran.code == code
+    assert ("the journal is damaged" if content else "nothing was run yet") in ran.err
+    assert "\n  hint: " in ran.err

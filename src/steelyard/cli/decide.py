@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from steelyard.cli._output import folder_argument, json_option, print_json, print_text
+from steelyard.cli._output import folder_argument, json_option, print_json, print_text, say
 
 
 @click.command("decide")
@@ -19,5 +19,7 @@ def command(folder: Path, as_json: bool) -> None:
     decision = steelyard.load(folder).decide()
     if as_json:
         print_json(decision.to_json())
+        for note in decision.notes:
+            say(f"note: {note}")
     else:
         print_text(*decision.renderables())

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from steelyard.cli._output import print_plain, print_text, quiet_option, say
+from steelyard.errors import Problem
 
 
 @click.command("demo")
@@ -25,6 +26,13 @@ def command(name: str, quick: bool, folder: Path | None, quiet: bool) -> None:
     from steelyard.studies import copy_study
 
     folder = folder or Path(f"demo-{name}")
+    if (folder / "study.yaml").exists() and steelyard.load(folder).file.study != name:
+        # Running it could cost money that nobody meant to spend.
+        raise steelyard.InputError(
+            Problem(
+                where=str(folder), what="there is another study here already", hint="name another folder with --dir"
+            )
+        )
     copy_study(name, folder)
     study = steelyard.load(folder)
     say(f"study {study.file.study!r} in {folder}")

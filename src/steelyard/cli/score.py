@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from steelyard.cli._output import approach_option, folder_argument, json_option, print_json, print_text
+from steelyard.cli._output import approach_option, folder_argument, json_option, print_json, print_text, say
 
 
 @click.command("score")
@@ -20,5 +20,7 @@ def command(folder: Path, approaches: tuple[str, ...], as_json: bool) -> None:
     scores = steelyard.load(folder).score(approaches=approaches)
     if as_json:
         print_json(scores.to_json())
+        for note in scores.notes:
+            say(f"note: {note}")
     else:
         print_text(*scores.renderables())

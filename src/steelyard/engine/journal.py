@@ -380,7 +380,8 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     for mode in ("mode=ro",) if has_wal else ("mode=ro", "mode=ro&immutable=1"):
         connection = sqlite3.connect(f"{address}?{mode}", uri=True, isolation_level=None, timeout=10)
         try:
-            check_version(connection, path)
+            if check_version(connection, path) == 0:  # a first run was killed before it wrote anything
+                raise InputError(Problem(what="nothing was run yet", where=str(path), hint="run the study first"))
         except sqlite3.OperationalError:
             connection.close()
             if mode.endswith("immutable=1") or has_wal:

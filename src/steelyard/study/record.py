@@ -27,6 +27,8 @@ class ApproachRecord:
     endpoint: str | None
     price: Provenance
     is_local: bool
+    settings: Mapping[str, Any]
+    """What study.yaml said about it then; see `settings_of`."""
 
     def facts(self, setup: Setup | None) -> ApproachFacts:
         """What the ledger and the gates have to know."""
@@ -113,6 +115,7 @@ def read_record(journal: Journal, *, where: str) -> StudyRecord:
                 endpoint=shape["endpoint"],
                 price=Provenance(**shape["price"]),
                 is_local=shape["is_local"],
+                settings=settings_of(run.study["study"], name),
             )
     last = runs[-1]
     return StudyRecord(
@@ -125,6 +128,14 @@ def read_record(journal: Journal, *, where: str) -> StudyRecord:
         started_utc=last.started_utc,
         finished_utc=last.finished_utc or last.started_utc,
     )
+
+
+def settings_of(study: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The parts of a study file, as JSON, that decide what an approach answers and how that is scored."""
+    approach = study["approaches"].get(name) or {}
+    endpoint = study.get("models", {}).get("endpoints", {}).get(approach.get("model", "local"), {})
+    asked = {key: endpoint.get(key) for key in ("base_url", "model", "extra_body")}
+    return {"task": study["task"], "cases": study["cases"], "approach": approach, "endpoint": asked}
 
 
 def nothing_run(where: str) -> InputError:

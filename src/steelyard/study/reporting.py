@@ -70,7 +70,7 @@ def build_content(evidence: Evidence, journal: Journal, *, command: str) -> Repo
         verdict=verdict,
         goals=Goals(**file.goal.model_dump()),
         worst_cases=tuple(_worst_cases(evidence, journal, best=verdict.choice)),
-        data_notes=record.notes,
+        data_notes=(*record.notes, *evidence.outdated),
         split_counts=record.split_counts,
         test_looks=max((journal.looks(name) for name in evidence.approaches), default=0),
         setup=tuple(_setup_row(one, evidence.setups[name], journal) for name, one in evidence.approaches.items()),

@@ -22,6 +22,8 @@ class Scores:
 
     scorecards: tuple[Scorecard, ...]
     comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...] = ()
+    """What to know before trusting the figures: approaches that changed since they ran, or did not run."""
 
     def to_json(self) -> dict[str, Any]:
         """What `score --json` prints (`steelyard.scorecards/1`)."""
@@ -43,7 +45,7 @@ class Scores:
             rest = "; all pairs are in --json and in the report" if len(self.scorecards) > 2 else ""
             title = Text(f"\nOn the same cases, against the most successful approach{rest}:")
             parts += [title, *comparison_lines(self.comparisons, choice=best)]
-        return parts
+        return [*parts, *_note_lines(self.notes)]
 
     def __repr__(self) -> str:
         return _as_text(self.renderables())
@@ -54,6 +56,8 @@ class Decision:
     """A verdict."""
 
     verdict: Verdict
+    notes: tuple[str, ...] = ()
+    """As in `Scores`."""
 
     def to_json(self) -> dict[str, Any]:
         """What `decide --json` prints (`steelyard.verdict/1`)."""
@@ -67,7 +71,7 @@ class Decision:
         """The verdict for the terminal."""
         from steelyard.report.terminal import verdict_panel
 
-        return [verdict_panel(self.verdict)]
+        return [verdict_panel(self.verdict), *_note_lines(self.notes)]
 
     def __repr__(self) -> str:
         return _as_text(self.renderables())
@@ -165,6 +169,14 @@ class RunEstimate:
 
 
 # Rendering
+
+
+def _note_lines(notes: Sequence[str]) -> list[RenderableType]:
+    from rich.text import Text
+
+    from steelyard.report.text import one_line
+
+    return [Text(f"note: {one_line(note)}") for note in notes]
 
 
 def _usd(amount: float | None) -> str:

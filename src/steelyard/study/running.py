@@ -27,7 +27,7 @@ from steelyard.engine.limits import ManagedEndpoint, managed
 from steelyard.engine.lock import study_lock
 from steelyard.engine.progress import progress_for
 from steelyard.engine.run import RunSummary, Work, run
-from steelyard.errors import InputError, Problem, RunStopped
+from steelyard.errors import RunStopped
 from steelyard.models.endpoint import Price
 from steelyard.models.http import HttpEndpoint, hosted
 from steelyard.models.spec import EndpointSpec
@@ -36,6 +36,7 @@ from steelyard.study.file import StudyFile
 from steelyard.study.material import Material
 from steelyard.study.record import run_record
 from steelyard.study.results import RunEstimate, RunResult
+from steelyard.study.scoring import no_such_approach
 from steelyard.study.talk import Talk
 from steelyard.task.scorers import Scored, score_output
 from steelyard.task.task import Task
@@ -69,13 +70,7 @@ def plan_run(
     """
     unknown = [name for name in approaches if name not in file.approaches]
     if unknown:
-        raise InputError(
-            Problem(
-                where="--approach",
-                what=f"no approach called {', '.join(map(repr, unknown))} in this study",
-                hint=f"there is: {', '.join(file.approaches)}",
-            )
-        )
+        raise no_such_approach(unknown, file)
     chosen = {name: spec for name, spec in file.approaches.items() if not approaches or name in approaches}
     test = material.splits.test
     limit = limit or file.run.limit

@@ -19,7 +19,7 @@ from steelyard.measure.comparing import comparisons
 from steelyard.measure.results import ApproachResults, from_rows
 from steelyard.measure.scoring import scorecards
 from steelyard.study.file import StudyFile
-from steelyard.study.record import ApproachRecord, StudyRecord, read_record
+from steelyard.study.record import ApproachRecord, StudyRecord, read_record, settings_of
 from steelyard.study.results import Decision, Scores
 
 
@@ -33,6 +33,10 @@ class Evidence:
     approaches: Mapping[str, ApproachRecord]
     results: Mapping[str, ApproachResults]
     setups: Mapping[str, Setup | None]
+    outdated: tuple[str, ...] = ()
+    """Sentences on approaches about which study.yaml says something else than when they were run."""
+    not_run: tuple[str, ...] = ()
+    """Sentences on approaches that were asked for and have no outcomes."""
 
     @property
     def facts(self) -> dict[str, ApproachFacts]:
@@ -66,6 +70,9 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
     """
     record = read_record(journal, where=where)
     settings = file or record.file
+    unknown = [name for name in approaches if name not in settings.approaches and name not in record.approaches]
+    if unknown:
+        raise no_such_approach(unknown, settings)
     wanted = list(approaches) or list(settings.approaches)
     known = {name: record.approaches[name] for name in wanted if name in record.approaches}
     rows = journal.measurements({name: one.fingerprint for name, one in known.items()}, split="test")
@@ -79,12 +86,23 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
             )
         )
     names = [name for name in wanted if name in found]
+    today = settings.model_dump(mode="json", exclude_unset=True)
+    changed = [name for name in names if known[name].settings != settings_of(today, name)]
+    missing = [name for name in wanted if name not in found]
     return Evidence(
         record=record,
         file=settings,
         approaches={name: known[name] for name in names},
         results={name: found[name] for name in names},
         setups={name: journal.preparation(name, known[name].fingerprint) for name in names},
+        outdated=(
+            (
+                f"study.yaml was changed after {', '.join(changed)} ran: these figures are from before (run the study again)",
+            )
+            if changed
+            else ()
+        ),
+        not_run=(f"not run yet: {', '.join(missing)}",) if missing else (),
     )
 
 
@@ -105,7 +123,7 @@ def score_evidence(evidence: Evidence) -> Scores:
     # The better one of a pair is named first.
     by_success = sorted(full, key=lambda card: -(card.success.value or 0.0))
     pairs = comparisons({card.name: evidence.results[card.name] for card in by_success})
-    return Scores(scorecards=tuple(full), comparisons=tuple(pairs))
+    return Scores(scorecards=tuple(full), comparisons=tuple(pairs), notes=(*evidence.outdated, *evidence.not_run))
 
 
 def decide_evidence(evidence: Evidence) -> Decision:
@@ -118,7 +136,18 @@ def decide_evidence(evidence: Evidence) -> Decision:
         goal=evidence.file.goal,
         baseline=evidence.baseline,
     )
-    return Decision(verdict=verdict)
+    return Decision(verdict=verdict, notes=(*evidence.outdated, *evidence.not_run))
+
+
+def no_such_approach(names: Sequence[str], file: StudyFile) -> InputError:
+    """The error for approaches asked for by a name the study does not have."""
+    return InputError(
+        Problem(
+            where="--approach",
+            what=f"no approach called {', '.join(map(repr, names))} in this study",
+            hint=f"there is: {', '.join(file.approaches)}",
+        )
+    )
 
 
 def journal_path(folder: Path) -> Path:
