@@ -19,6 +19,17 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
+def likelihood(probability: float) -> str:
+    """A probability that was found by resampling, which can show neither certainty nor impossibility.
+
+    >>> likelihood(0.923), likelihood(1.0), likelihood(0.0)
+    ('92.3%', '>99.9%', '<0.1%')
+    """
+    if probability > 0.999:
+        return ">99.9%"
+    return "<0.1%" if probability < 0.001 else percent(probability)
+
+
 def usd(amount: float) -> str:
     """An amount with as many digits as matter.
 
@@ -58,7 +69,7 @@ def chosen(choice: str, p_best: float, loss_usd: float, runner_up: str | None, *
             f"Take {choice}{over}: it is the simpler way, and what a dearer one might save is within what the evidence"
             f" leaves open ({wrong})."
         )
-    return f"Take {choice}{over}: it costs least per successful task with probability {percent(p_best)} ({wrong})."
+    return f"Take {choice}{over}: it costs least per successful task with probability {likelihood(p_best)} ({wrong})."
 
 
 def cannot_tell(leader: str, runner_up: str | None, p_best: float, loss_usd: float, more: int | None) -> str:
@@ -70,7 +81,7 @@ def cannot_tell(leader: str, runner_up: str | None, p_best: float, loss_usd: flo
         else "More cases of the same kind would not settle it; better figures for the assumed inputs might."
     )
     return (
-        f"Cannot tell yet between {leader}{against}: {leader} leads with probability {percent(p_best)} only"
+        f"Cannot tell yet between {leader}{against}: {leader} leads with probability {likelihood(p_best)} only"
         f" (expected loss of being wrong: {usd_per_month(loss_usd)}). {settle}"
     )
 
@@ -106,9 +117,7 @@ def missing_goal(p_meets: float | None, success: Figure, goal: GoalSpec) -> str:
         return "a constraint of the goal is on something that was not recorded for it"
     if goal == GoalSpec():
         return f"it fails more often than it succeeds: success {with_range(success, 'share')}"
-    return (
-        f"it satisfies the goal with a probability of only {percent(p_meets)}; success {with_range(success, 'share')}"
-    )
+    return f"it satisfies the goal with a probability of only {likelihood(p_meets)}; success {with_range(success, 'share')}"
 
 
 def stale_price(facts: ApproachFacts, as_of: date) -> str:
@@ -126,7 +135,7 @@ def cost_reason(name: str, cost: Figure, success: Figure) -> str:
 def baseline_reason(name: str, baseline: str, beats: str, p_cheaper: float) -> str:
     """How the choice stands against the baseline."""
     verb = {"yes": "beats", "no": "does not beat", "undecided": "does not clearly beat"}[beats]
-    return f"{name} {verb} the baseline {baseline}: it is the better one with probability {percent(p_cheaper)}."
+    return f"{name} {verb} the baseline {baseline}: it is the better one with probability {likelihood(p_cheaper)}."
 
 
 def listed(names: Sequence[str]) -> str:

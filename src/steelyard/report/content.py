@@ -115,6 +115,11 @@ class Goals:
     min_schema_pass: float | None = None
     max_p95_latency_s: float | None = None
 
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is asked."""
+        return any(goal is not None for goal in (self.min_success, self.min_schema_pass, self.max_p95_latency_s))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Method:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from steelyard.decision.wording import likelihood
 from steelyard.figures import Figure, Provenance
 
 Unit = Literal["percent", "points", "usd", "usd_difference", "seconds", "seconds_difference", "count"]
@@ -123,8 +124,8 @@ def e_value(value: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """A probability as a percentage, or `unknown`."""
-    return UNKNOWN if value is None else percent(value)
+    """A probability as a percentage, or `unknown`; found by resampling, so never quite 0 or 100."""
+    return UNKNOWN if value is None else likelihood(value)
 
 
 def marker(provenance: Provenance) -> str:

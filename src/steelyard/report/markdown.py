@@ -153,7 +153,9 @@ def _scores(content: ReportContent) -> list[str]:
                 (
                     escape(standing.name),
                     _cell(standing.cost_per_success_usd, "usd"),
-                    f"{escape(probability(standing.p_meets_goal))} {marker(standing.cost_per_success_usd.provenance)}",
+                    f"{escape(probability(standing.p_meets_goal))} {marker(standing.cost_per_success_usd.provenance)}"
+                    if content.goals.is_any
+                    else "none set",
                     f"{escape(probability(standing.p_best))} {mark}",
                     "unknown"
                     if (loss := standing.expected_monthly_loss_usd) is None

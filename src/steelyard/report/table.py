@@ -148,7 +148,7 @@ def settle_text(verdict: Verdict) -> str:
     if verdict.cases_to_settle is None:
         return "no realistic number of further cases would settle it"
     if verdict.cases_to_settle == 0:
-        return "none: it is settled"
+        return "none: they would hardly change what is paid"
     return f"about {count(verdict.cases_to_settle)}"
 
 
