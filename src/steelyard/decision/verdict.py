@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from steelyard.economics.ledger import Economics, Hinge
-from steelyard.figures import Figure
+from steelyard.figures import Figure, Provenance, unknown, weakest
 
 VERDICT_SCHEMA = "steelyard.verdict/1"
 
@@ -74,15 +74,19 @@ class Standing:
     excluded_because: str | None = None
     """Why it is out of the running, if it is."""
 
-    def to_json(self) -> dict[str, Any]:
-        """One standing of `decide --json`."""
+    def to_json(self, provenance: Provenance) -> dict[str, Any]:
+        """One standing of `decide --json`.
+
+        Args:
+            provenance: Of what is computed over all ledgers together.
+        """
         return {
             "name": self.name,
             "rung": self.rung,
             "cost_per_success_usd": self.cost_per_success_usd.to_json(),
-            "p_meets_goal": self.p_meets_goal,
-            "p_best": self.p_best,
-            "expected_monthly_loss_usd": self.expected_monthly_loss_usd,
+            "p_meets_goal": _weighed(self.p_meets_goal, self.cost_per_success_usd.provenance),
+            "p_best": _weighed(self.p_best, provenance),
+            "expected_monthly_loss_usd": _weighed(self.expected_monthly_loss_usd, provenance),
             "beats_baseline": self.beats_baseline,
             "excluded_because": self.excluded_because,
         }
@@ -118,6 +122,11 @@ class Verdict:
     as_of: str
     """ISO date of the verdict."""
 
+    @property
+    def provenance(self) -> Provenance:
+        """Where what is computed over all ledgers comes from: probabilities of being best, losses, break-evens."""
+        return weakest(standing.cost_per_success_usd.provenance for standing in self.standings)
+
     def to_json(self) -> dict[str, Any]:
         """What `decide --json` prints."""
         return {
@@ -127,8 +136,8 @@ class Verdict:
             "sentence": self.sentence,
             "reasons": list(self.reasons),
             "runner_up": self.runner_up,
-            "p_best": self.p_best,
-            "expected_monthly_loss_usd": self.expected_monthly_loss_usd,
+            "p_best": _weighed(self.p_best, self.provenance),
+            "expected_monthly_loss_usd": _weighed(self.expected_monthly_loss_usd, self.provenance),
             "hinges_on": [hinge.to_json() for hinge in self.hinges_on],
             "cases_to_settle": self.cases_to_settle,
             "what_would_change_it": list(self.what_would_change_it),
@@ -136,6 +145,12 @@ class Verdict:
             "gates": [gate.to_json() for gate in self.gates],
             "mistakes": [mistake.to_json() for mistake in self.mistakes],
             "stale_prices": list(self.stale_prices),
-            "standings": [standing.to_json() for standing in self.standings],
+            "standings": [standing.to_json(self.provenance) for standing in self.standings],
             "economics": self.economics.to_json(),
         }
+
+
+def _weighed(value: float | None, provenance: Provenance) -> dict[str, Any]:
+    """A number that follows from ledgers, in the shape of a figure."""
+    found = unknown("it is not in the running") if value is None else Figure(value=value, provenance=provenance)
+    return found.to_json()

@@ -45,7 +45,7 @@ def render_html(content: ReportContent) -> str:
         comparisons=involved,
         other_comparisons=others,
         differences=_difference_scale(content.comparisons),
-        choice_provenance=table.choice_provenance(content.verdict),
+        choice_provenance=content.verdict.provenance,
         sources=table.provenance_sources(content),
         markers=numbers.MARKER_MEANINGS,
         term_titles=table.TERM_TITLES,

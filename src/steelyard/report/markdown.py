@@ -32,7 +32,6 @@ from steelyard.report.table import (
     TERM_TITLES,
     beats_baseline_text,
     best_in,
-    choice_provenance,
     comparisons_with,
     evidence_sentence,
     goals_text,
@@ -84,7 +83,7 @@ def code(text: str) -> str:
 
 def _verdict(content: ReportContent) -> list[str]:
     verdict = content.verdict
-    mark = marker(choice_provenance(verdict))
+    mark = marker(verdict.provenance)
     loss = verdict.expected_monthly_loss_usd
     lines = [
         f"# {escape(content.study)}",
@@ -119,7 +118,7 @@ def _verdict(content: ReportContent) -> list[str]:
 
 
 def _scores(content: ReportContent) -> list[str]:
-    mark = marker(choice_provenance(content.verdict))
+    mark = marker(content.verdict.provenance)
     best = [best_in(column, content.scorecards) for column in COLUMNS]
     rows = []
     for card in content.scorecards:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from steelyard.decision.verdict import Standing, Verdict
 from steelyard.economics.ledger import TermName
-from steelyard.figures import Figure, Provenance, weakest
+from steelyard.figures import Figure, Provenance
 from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.report.content import Goals, ReportContent
 from steelyard.report.format import Unit, count, percent, seconds
@@ -181,11 +181,6 @@ def comparisons_with(
     """Comparisons that involve the choice, and the others."""
     involved = [pair for pair in comparisons if choice in (pair.a, pair.b)]
     return involved, [pair for pair in comparisons if pair not in involved]
-
-
-def choice_provenance(verdict: Verdict) -> Provenance:
-    """Where what is computed over all ledgers comes from: probabilities of being best, losses, break-evens."""
-    return weakest(standing.cost_per_success_usd.provenance for standing in verdict.standings)
 
 
 def provenance_sources(content: ReportContent) -> list[Provenance]:

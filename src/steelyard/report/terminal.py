@@ -19,7 +19,7 @@ from steelyard.decision.verdict import Gate, Verdict
 from steelyard.figures import Figure
 from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.report.format import Shown, Unit, e_value, marker, money, p_value, probability, shown
-from steelyard.report.table import choice_provenance, evidence_sentence, settle_text, unknown_notes
+from steelyard.report.table import evidence_sentence, settle_text, unknown_notes
 from steelyard.report.text import one_line
 
 _LEGEND = """\
@@ -70,7 +70,7 @@ def comparison_lines(comparisons: Sequence[Comparison], *, choice: str | None = 
 
 def verdict_panel(verdict: Verdict) -> Panel:
     """The verdict as `decide` and the end of `demo` show it: sentence, chances, reasons, gates, unknowns."""
-    mark = marker(choice_provenance(verdict))
+    mark = marker(verdict.provenance)
     loss = verdict.expected_monthly_loss_usd
     facts = Text("\n")
     if verdict.runner_up is not None:

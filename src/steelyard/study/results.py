@@ -65,7 +65,7 @@ class Decision:
 
     def to_polars(self) -> polars.DataFrame:
         """One row an approach: where it stands in the choice."""
-        return _frame([standing.to_json() for standing in self.verdict.standings])
+        return _frame([standing.to_json(self.verdict.provenance) for standing in self.verdict.standings])
 
     def renderables(self) -> Sequence[RenderableType]:
         """The verdict for the terminal."""
