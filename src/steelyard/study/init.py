@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from steelyard.errors import InputError, Problem, StorageFailed
 from steelyard.study.file import StudyFile, standard_ladder
 from steelyard.study.reference import study_schema
 from steelyard.study.yaml_source import read_study_file
+from steelyard.task.resolve import schema_of_fields
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +161,11 @@ def _study_yaml(
     if labels:
         lines += ["  labels:  # better with definitions: `label: what belongs here`", *_wrapped(labels)]
     else:
-        lines.append("  scorer: normalised")
+        lines += [
+            "  scorer: normalised",
+            f"  max_output_tokens: {_enough_tokens(expected)}",
+            *_optional_fields(expected, layout.n_rows, guessed),
+        ]
     lines.append("approaches:")
     for approach, spec in standard_ladder(classification=bool(labels)).items():
         shape = spec.model_dump(exclude_unset=True, mode="json")
@@ -189,12 +195,30 @@ def _cases_lines(case_file: str, layout: Layout, guessed: list[str]) -> list[str
     return ["cases:", f"  file: {_scalar(case_file)}", *lines]
 
 
+def _enough_tokens(expected: Sequence[Column]) -> int:
+    """Tokens for an answer four times as long as the mean one, at four characters a token, names included."""
+    chars = sum(column.mean_chars + len(column.name) + 16 for column in expected)
+    return max(48, math.ceil(chars / 16) * 16)
+
+
+def _optional_fields(expected: Sequence[Column], n_rows: int, guessed: list[str]) -> list[str]:
+    """An output schema in which fields that some cases lack may be missing; nothing where every case has all."""
+    optional = [column.name for column in expected if column.n_filled < n_rows]
+    if not optional or len(expected) == 1:
+        return []
+    schema = schema_of_fields(tuple(column.name for column in expected))
+    schema["required"] = [name for name in schema["required"] if name not in optional]
+    guessed.append(f"{', '.join(optional)} may be missing from an output, as in some cases (task.output_schema)")
+    return [f"  output_schema: {_flow(schema)}"]
+
+
 def _scalar(text: str) -> str:
     return yaml.safe_dump(text, allow_unicode=True, width=10_000).removesuffix("\n...\n").rstrip("\n")
 
 
 def _flow(value: Any) -> str:  # noqa: ANN401 - any plain data
-    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False).rstrip(
+    fresh = orjson.loads(orjson.dumps(value))  # no object twice: YAML would write anchors
+    return yaml.safe_dump(fresh, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False).rstrip(
         "\n"
     )
 
