@@ -167,7 +167,7 @@ def _failures_recur(evidence: Evidence) -> Gate:
     older, newer, low, high = halves
     notes.append(
         f"success of {leader} is {wording.percent(older)} on the older half of the cases and {wording.percent(newer)}"
-        f" on the newer half (difference {low:+.1%} to {high:+.1%})"
+        f" on the newer half (difference {wording.points(low)} to {wording.points(high)})"
     )
     told = "; ".join(notes)
     if low > 0 or high < 0:
@@ -252,8 +252,8 @@ def _comparison_evidence(comparison: Comparison) -> str:
     if difference.value is None or difference.low is None or difference.high is None:
         return f"{comparison.a} and {comparison.b} have too few scored cases in common"
     return (
-        f"{comparison.a} against {comparison.b} on {comparison.n:,} cases: {difference.value:+.1%} success"
-        f" ({difference.low:+.1%} to {difference.high:+.1%})"
+        f"{comparison.a} against {comparison.b} on {comparison.n:,} cases: success {wording.points(difference.value)}"
+        f" ({wording.points(difference.low)} to {wording.points(difference.high)})"
     )
 
 

@@ -19,6 +19,15 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
+def points(difference: float) -> str:
+    """A difference of two shares, in percentage points.
+
+    >>> points(0.15), points(-0.239)
+    ('+15.0 points', '-23.9 points')
+    """
+    return f"{100 * difference:+.1f} points"
+
+
 def likelihood(probability: float) -> str:
     """A probability that was found by resampling, which can show neither certainty nor impossibility.
 
