@@ -158,6 +158,10 @@ class ReportContent:
     setup: tuple[SetupRow, ...]
     method: Method
 
+    def scorecard_of(self, approach: str) -> Scorecard | None:
+        """The scorecard of one approach, if there is one."""
+        return next((card for card in self.scorecards if card.name == approach), None)
+
 
 def choose_worst_cases(
     outcomes_by_case: Mapping[str, Sequence[Outcome]],
