@@ -6,8 +6,12 @@ from pathlib import Path
 
 import click
 
-from steelyard.cli._output import print_plain, print_text, quiet_option, say
+from steelyard.cli._output import json_option, print_json, print_plain, print_text, quiet_option, say
 from steelyard.errors import Problem
+
+DEMO_CASES = 120
+"""Test cases of the full demo: enough for intervals of about ±8 points, few enough for ten minutes on two cores."""
+QUICK_CASES = 40
 
 
 @click.command("demo")
@@ -17,7 +21,8 @@ from steelyard.errors import Problem
     "--dir", "folder", type=click.Path(path_type=Path), help="Where to put the study; ./demo-NAME if left out."
 )
 @quiet_option
-def command(name: str, quick: bool, folder: Path | None, quiet: bool) -> None:
+@json_option
+def command(name: str, quick: bool, folder: Path | None, quiet: bool, as_json: bool) -> None:
     """Run a study that ships with Steelyard on the embedded model: no key, no network after the first time.
 
     Ends in the verdict and a report. The folder it makes is an ordinary study; run it again and nothing is done twice.
@@ -43,10 +48,16 @@ def command(name: str, quick: bool, folder: Path | None, quiet: bool) -> None:
     study.run(approaches=approaches if quick else (), limit=QUICK_CASES if quick else DEMO_CASES, progress=not quiet)
     scores = study.score()
     decision = study.decide()
+    report = study.report()
+    if as_json:
+        print_json(
+            {
+                "schema": "steelyard.demo/1",
+                "scorecards": scores.to_json(),
+                "verdict": decision.to_json(),
+                "report": str(report),
+            }
+        )
+        return
     print_text(*scores.renderables(), *decision.renderables())
-    print_plain(f"report: {study.report()}")
-
-
-DEMO_CASES = 120
-"""Test cases of the full demo: enough for intervals of about ±8 points, few enough for ten minutes on two cores."""
-QUICK_CASES = 40
+    print_plain(f"report: {report}")
