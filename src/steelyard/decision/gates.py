@@ -77,6 +77,11 @@ def uses_only(facts: ApproachFacts, lever: str) -> bool:
     return facts.calls_model and facts.levers == (lever,)
 
 
+def has_levers_without(facts: ApproachFacts, lever: str) -> bool:
+    """Whether the levers of an approach are known and this one is not among them."""
+    return bool(facts.levers) and lever not in facts.levers
+
+
 # --- private ---------------------------------------------------------------------------------------------------------
 
 
@@ -95,13 +100,22 @@ def _base_fits(evidence: Evidence) -> Gate:
         )
     unpriced = [name for name in asking if task_costs(evidence.results[name], evidence.facts[name].price).usd is None]
     if unpriced:
+        is_imported = any(evidence.facts[name].is_imported for name in unpriced)
         return gate(
             "unknown",
             f"no price is known for {wording.listed(unpriced)}",
-            "write the vendor's prices under models.endpoints in study.yaml",
+            "add a column cost_usd to the outcomes"
+            if is_imported
+            else "write the vendor's prices under models.endpoints in study.yaml",
         )
     bases = sorted({evidence.facts[name].endpoint or "local" for name in asking})
     fine = f"at most {wording.percent(unfit[best])} of cases too long or failed, prices known"
+    if any(evidence.facts[name].is_imported for name in asking):
+        return gate(
+            "unknown",
+            f"{fine}, but the outcomes do not say which base models were asked",
+            "run the best prompt on one stronger and one cheaper model",
+        )
     if len(bases) == 1:
         return gate(
             "unknown",
@@ -122,9 +136,8 @@ def _workflow_pays(evidence: Evidence) -> Gate:
     prompt = evidence.best_where(lambda facts: uses_only(facts, "prompt"))
     if workflow is None or prompt is None:
         missing = "with" if workflow is None else "without"
-        return gate(
-            "unknown", f"no approach {missing} workflow was run", f"run one approach {missing} schema and repair"
-        )
+        told = f"no approach {missing} workflow was run"
+        return _not_compared(gate, evidence, told, f"run one approach {missing} schema and repair")
     return _answered_by(gate, evidence, workflow, prompt)
 
 
@@ -134,11 +147,11 @@ def _knowledge_failures(evidence: Evidence) -> Gate:
         lambda facts: facts.calls_model and "retrieval" in facts.levers and not is_tuned(facts)
     )
     without = evidence.best_where(
-        lambda facts: facts.calls_model and "retrieval" not in facts.levers and not is_tuned(facts)
+        lambda facts: facts.calls_model and has_levers_without(facts, "retrieval") and not is_tuned(facts)
     )
     probe = "run the gold-source probe: give the source with the answer and count what then passes"
     if retrieval is None or without is None:
-        return gate("unknown", "retrieval was not compared with the same model without it", probe)
+        return _not_compared(gate, evidence, "retrieval was not compared with the same model without it", probe)
     comparison = evidence.compare(retrieval, without)
     told = _comparison_evidence(comparison)
     if comparison.evidence == "a":
@@ -203,10 +216,15 @@ def _tuning_ready(evidence: Evidence) -> Gate:
         "tuning_ready", "Are labels enough, and is the lower bound of tuning's gain above its full cost in the horizon?"
     )
     tuned = evidence.best_where(is_tuned)
-    untuned = evidence.best_where(lambda facts: not is_tuned(facts))
+    untuned = evidence.best_where(lambda facts: has_levers_without(facts, "tuning"))
     if tuned is None or untuned is None:
+        told = "tuned and untuned approaches were not both run"
+        return _not_compared(gate, evidence, told, "train a head on the labels: it takes seconds")
+    if evidence.facts[tuned].is_imported:
         return gate(
-            "unknown", "tuned and untuned approaches were not both run", "train a head on the labels: it takes seconds"
+            "unknown",
+            f"how many labelled cases {tuned} learned from, and what its training cost, is not known",
+            "train a head on the labels: it takes seconds",
         )
     n_labels = evidence.facts[tuned].n_labels
     if n_labels < FEW_LABELS:
@@ -234,6 +252,13 @@ def _tuning_ready(evidence: Evidence) -> Gate:
     if high < 0:
         return gate("no", told)
     return gate("unknown", told, "score more cases for the two")
+
+
+def _not_compared(gate: Callable[..., Gate], evidence: Evidence, told: str, cheapest: str) -> Gate:
+    """Unknown for want of an approach; or nobody said which levers the approaches pull."""
+    if all(facts.levers for facts in evidence.facts.values()):
+        return gate("unknown", told, cheapest)
+    return gate("unknown", "the outcomes do not say which levers each approach pulls", "add a column levers to them")
 
 
 def _answered_by(gate: Callable[..., Gate], evidence: Evidence, one: str, other: str) -> Gate:

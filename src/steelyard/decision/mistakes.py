@@ -94,7 +94,7 @@ def _giant_prompt(evidence: Evidence) -> Mistake | None:
 def _no_exit_path(evidence: Evidence) -> Mistake | None:
     endpoints = {facts.endpoint for facts in evidence.facts.values() if facts.calls_model and not facts.is_local}
     has_own = any(facts.is_local for facts in evidence.facts.values())
-    if has_own or len(endpoints) != 1:
+    if has_own or len(endpoints) != 1 or None in endpoints:  # of imported approaches nobody said where they run
         return None
     return Mistake(
         name="no_exit_path",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def ledger(
     if isinstance(measured, str):
         return _unknown_ledger(facts, money, measured)
     model = cost_model(facts, measured, money)
-    lines = tuple(_lines(results, facts, money, measured, alpha=alpha, seed=seed))
+    lines = tuple(_without_unknowns(_lines(results, facts, money, measured, alpha=alpha, seed=seed), facts))
     total_provenance = _combined(lines)
     per_task = model.cost_per_task(measured.success, measured.variable_usd)
     reach = _bootstrap_reach(results, facts, model, per_success=False, alpha=alpha, seed=seed)
@@ -170,6 +171,7 @@ def _lines(
     ]
     if is_tuned(facts):
         times = money.retraining_per_year
+        training = "training not counted" if facts.is_imported else f"${setup_cost:.4f} training"
         found[4:4] = [
             amount(
                 "upkeep",
@@ -186,10 +188,25 @@ def _lines(
                     [assumed("retraining_per_year", "curation_hours_per_retraining", "wage_per_hour_usd"), facts.price]
                 ),
                 f"{times:g} a year × ({money.curation_hours_per_retraining:g} h × ${wage:.2f}/h"
-                f" + ${setup_cost:.4f} training + ${evaluation:.4f} evaluation)",
+                f" + {training} + ${evaluation:.4f} evaluation)",
             ),
         ]
     return found
+
+
+def _without_unknowns(lines: Sequence[LedgerLine], facts: ApproachFacts) -> list[LedgerLine]:
+    """The lines of an imported approach, with those nobody knows marked unknown; they are in no sum."""
+    if not facts.is_imported:
+        return list(lines)
+    because = dict.fromkeys(("Labelling", "Training and indexing"), "its results were made elsewhere")
+    if not facts.levers:
+        because |= dict.fromkeys(("Maintenance", "Building it"), "which levers it pulls is not known")
+    return [
+        replace(line, usd_per_month=unknown(because[line.label]), working=f"not counted: {because[line.label]}")
+        if line.label in because
+        else line
+        for line in lines
+    ]
 
 
 def _hour_fields(facts: ApproachFacts, section: str) -> list[str]:
@@ -225,22 +242,30 @@ def _figure(value: float, reach: Sequence[float | None], provenance: Provenance)
 
 def _term_total(lines: Sequence[LedgerLine], term: TermName) -> Figure:
     figures = [line.usd_per_month for line in lines if line.term == term]
+    known = [figure for figure in figures if figure.value is not None]
+    if not known:
+        return figures[0]
     # Only single-line terms (variable, failure) carry an interval, so nothing is lost by dropping it in sums.
     if len(figures) == 1:
         return figures[0]
     return Figure(
-        value=math.fsum(figure.value or 0.0 for figure in figures),
+        value=math.fsum(figure.value for figure in known if figure.value is not None),
         provenance=_combined([line for line in lines if line.term == term]),
     )
 
 
 def _combined(lines: Sequence[LedgerLine]) -> Provenance:
     """Provenance of a sum of lines, pointing at the lines instead of repeating all their sources."""
-    combined = weakest(line.usd_per_month.provenance for line in lines)
-    if combined.kind != "assumed":
+    known = [line for line in lines if line.usd_per_month.value is not None]
+    left_out = [line.label for line in lines if line.usd_per_month.value is None]
+    combined = weakest(line.usd_per_month.provenance for line in known)
+    if combined.kind != "assumed" and not left_out:
         return combined
-    n_assumed = sum(line.usd_per_month.provenance.kind == "assumed" for line in lines)
-    return Provenance(kind="assumed", source=f"{n_assumed} of {len(lines)} ledger lines rest on assumed inputs")
+    n_assumed = sum(line.usd_per_month.provenance.kind == "assumed" for line in known)
+    notes = [f"{n_assumed} of {len(lines)} ledger lines rest on assumed inputs"] if n_assumed else []
+    if left_out:
+        notes.append(f"unknown and not counted: {', '.join(left_out)}")
+    return Provenance(kind="assumed", source="; ".join(notes))
 
 
 def _unknown_ledger(facts: ApproachFacts, money: MoneySpec, because: str) -> Ledger:

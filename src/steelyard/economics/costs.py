@@ -116,7 +116,12 @@ def cost_model(facts: ApproachFacts, measured: Measured, money: MoneySpec) -> Co
 
 
 def hours_levers(facts: ApproachFacts) -> tuple[str, ...]:
-    """Levers whose hours an approach needs: those it pulls, and the prompt wherever a model is asked."""
+    """Levers whose hours an approach needs: those it pulls, and the prompt wherever a model is asked.
+
+    Of an imported approach only those that were named; without any its hours are unknown and not counted.
+    """
+    if facts.is_imported:
+        return facts.levers
     prompted = ("prompt",) if facts.calls_model and "prompt" not in facts.levers else ()
     return (*prompted, *facts.levers)
 

@@ -39,6 +39,9 @@ class ApproachFacts:
     """Name of the endpoint it calls."""
     is_local: bool = True
     """Whether it runs on hardware of one's own, without a provider."""
+    is_imported: bool = False
+    """Whether its results were made elsewhere. What preparing it took is then unknown, and without levers what building
+    and keeping it takes as well; the ledger leaves these lines out and says so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
