@@ -1,10 +1,10 @@
-"""Read study.yaml so that every complaint names the line and field it is about."""
+"""Read the user's YAML files so that every complaint names the line and field it is about."""
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,7 @@ from steelyard.errors import InputError, Problem
 from steelyard.study.file import StudyFile
 
 KeyPath = tuple[str | int, ...]
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 def read_study_file(path: Path) -> StudyFile:
@@ -22,22 +23,43 @@ def read_study_file(path: Path) -> StudyFile:
         InputError: The file is missing, is not YAML, or does not fit the schema; all problems at once, each with
             `study.yaml:line:field`.
     """
+    hint = f"write one with: steelyard init {path.parent} --cases FILE --input COLUMN --expected COLUMN"
+    return read_checked(path, StudyFile, absent=Problem(where=str(path), what="there is no study.yaml here", hint=hint))
+
+
+def read_checked(path: Path, schema: type[Checked], *, absent: Problem, page: str = "study-yaml.md") -> Checked:
+    """Parse and check a YAML file.
+
+    Args:
+        path: The file.
+        schema: What it must fit.
+        absent: The problem to report when there is no such file.
+        page: The page under docs/ that documents its fields.
+
+    Raises:
+        InputError: As for `read_study_file`, under the file's own name.
+    """
+    raw, lines = _parse(_read(path, absent), path.name)
+    if not isinstance(raw, dict):
+        such_as = " and ".join(f"`{name}:`" for name in list(schema.model_fields)[:2])
+        raise InputError(Problem(where=f"{path.name}:1", what=f"the file must hold fields such as {such_as}"))
     try:
-        text = path.read_text(encoding="utf-8")
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(_problems(error, lines, path.name, schema, page)) from None
+
+
+def _read(path: Path, absent: Problem) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(
-            Problem(
-                where=str(path),
-                what="there is no study.yaml here",
-                hint=f"write one with: steelyard init {path.parent} --cases FILE --input COLUMN --expected COLUMN",
-            )
-        ) from None
+        raise InputError(absent) from None
     except NotADirectoryError:
         raise InputError(
             Problem(
                 where=str(path.parent),
                 what="this is a file, not a study folder",
-                hint=f"name the folder that study.yaml lies in: {path.parent.parent}",
+                hint=f"name the folder that {path.name} lies in: {path.parent.parent}",
             )
         ) from None
     except UnicodeDecodeError as error:
@@ -53,15 +75,6 @@ def read_study_file(path: Path) -> StudyFile:
                 hint="check what it is and who may read it",
             )
         ) from None
-    raw, lines = _parse(text, path.name)
-    if not isinstance(raw, dict):
-        raise InputError(
-            Problem(where=f"{path.name}:1", what="the file must hold fields such as `study:` and `cases:`")
-        )
-    try:
-        return StudyFile.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(_problems(error, lines, path.name)) from None
 
 
 # Reading with positions
@@ -112,11 +125,13 @@ def _walk(node: yaml.Node | None, path: KeyPath, lines: dict[KeyPath, int]) -> l
 # Wording
 
 
-def _problems(error: ValidationError, lines: dict[KeyPath, int], file_name: str) -> list[Problem]:
+def _problems(
+    error: ValidationError, lines: dict[KeyPath, int], file_name: str, schema: type[BaseModel], page: str
+) -> list[Problem]:
     problems: dict[tuple[str | None, str], Problem] = {}
     for item in error.errors(include_url=False):
         path = _in_file(item["loc"], lines)
-        problem = _problem(item, path, lines, file_name)
+        problem = _problem(item, path, lines, file_name, schema, page)
         problems.setdefault((problem.where, problem.what), problem)
     return list(problems.values())
 
@@ -131,7 +146,14 @@ def _in_file(loc: tuple[str | int, ...], lines: dict[KeyPath, int]) -> KeyPath:
     return path
 
 
-def _problem(item: Any, path: KeyPath, lines: dict[KeyPath, int], file_name: str) -> Problem:  # noqa: ANN401
+def _problem(
+    item: Any,  # noqa: ANN401 - one of pydantic's error details
+    path: KeyPath,
+    lines: dict[KeyPath, int],
+    file_name: str,
+    schema: type[BaseModel],
+    page: str,
+) -> Problem:
     known = path
     while known and known not in lines:
         known = known[:-1]
@@ -139,14 +161,14 @@ def _problem(item: Any, path: KeyPath, lines: dict[KeyPath, int], file_name: str
     where = f"{file_name}:{lines.get(known, 1)}" + (f":{field}" if field else "")
     kind = item["type"]
     if kind == "extra_forbidden":
-        allowed = sorted(_fields_at(path[:-1]))
+        allowed = sorted(_fields_at(schema, path[:-1]))
         nearest = difflib.get_close_matches(str(path[-1]), allowed, n=1, cutoff=0.5)
         guess = f"did you mean {nearest[0]!r}? " if nearest else ""
         return Problem(
             where=where, what=f"unknown field {path[-1]!r}", hint=f"{guess}fields here: {', '.join(allowed)}"
         )
     if kind == "missing":
-        return Problem(where=where, what=f"the field {path[-1]!r} is missing", hint="see docs/study-yaml.md")
+        return Problem(where=where, what=f"the field {path[-1]!r} is missing", hint=f"see docs/{page}")
     message = str(item["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     got = item.get("input")
@@ -157,9 +179,9 @@ def _problem(item: Any, path: KeyPath, lines: dict[KeyPath, int], file_name: str
     return Problem(where=where, what=f"{message}{shown}", hint=hint)
 
 
-def _fields_at(path: KeyPath) -> list[str]:
+def _fields_at(schema: type[BaseModel], path: KeyPath) -> list[str]:
     """Names of the fields the schema allows at a place."""
-    section = _section_at(StudyFile, path)
+    section = _section_at(schema, path)
     return list(section.model_fields) if section else []
 
 
