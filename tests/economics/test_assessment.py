@@ -63,6 +63,16 @@ def test_never_always_and_unknown_are_answers() -> None:
     assert (found.kind, found.volume) == ("unknown", None)
 
 
+def test_a_break_even_beyond_any_real_volume_is_never() -> None:
+    """Two approaches whose cost per task is all but equal do not meet at billions of tasks a month: they never do."""
+    rows = [row("prompt", i, 1, cost_usd=0.001) for i in range(50)]
+    rows += [row("tuned", i, 1, cost_usd=0.001 - 1e-9) for i in range(50)]
+    results = from_rows(rows)
+    money = MONEY.model_copy(update={"failed_task_usd": 0.0})
+    assert break_even(results["tuned"], results["prompt"], TUNED, PROMPT, money, as_of=TODAY).kind == "never"
+    assert break_even(results["prompt"], results["tuned"], PROMPT, TUNED, money, as_of=TODAY).kind == "always"
+
+
 def test_sensitivity_names_the_volume_at_which_the_winner_flips() -> None:
     """The flip of the volume is the break-even volume."""
     results = outcomes()

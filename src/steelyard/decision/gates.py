@@ -243,10 +243,13 @@ def _tuning_ready(evidence: Evidence) -> Gate:
     if len(saving) == 0:
         return gate("unknown", f"{tuned} or {rival} hardly ever succeeds", "read the failed cases")
     low, high = (float(end) for end in np.quantile(saving, [evidence.alpha / 2, 1 - evidence.alpha / 2]))
-    told = (
-        f"with {n_labels:,} labelled cases, building and retraining included, {tuned} saves"
-        f" ${low:,.0f} to ${high:,.0f} a month against {rival}"
-    )
+    if low > 0:
+        money = f"saves ${low:,.0f} to ${high:,.0f} a month against {rival}"
+    elif high < 0:
+        money = f"costs ${-high:,.0f} to ${-low:,.0f} a month more than {rival}"
+    else:
+        money = f"saves up to ${high:,.0f} a month against {rival}, or costs up to ${-low:,.0f} more"
+    told = f"with {n_labels:,} labelled cases, building and retraining included, {tuned} {money}"
     if low > 0:
         return gate("yes", told)
     if high < 0:

@@ -49,6 +49,9 @@ VARIATIONS = (
 FACTOR = 4.0
 """Inputs are varied from a quarter to four times their value."""
 
+MOST_VOLUME = 1e8
+"""A break-even beyond so many tasks a month is a rounding error between equal slopes, not a plan."""
+
 STEPS = 24
 """Points tried on either side before the flip is pinned down by bisection."""
 
@@ -198,7 +201,10 @@ def _kind_of(slope: float, fixed: float) -> tuple[BreakEvenKind, float | None]:
         return ("never" if slope == 0 and fixed == 0 else "always"), None
     if slope >= 0 and fixed >= 0:
         return "never", None
-    return ("from" if slope < 0 else "up_to"), -fixed / slope
+    volume = -fixed / slope
+    if volume > MOST_VOLUME:
+        return ("never" if slope < 0 else "always"), None
+    return ("from" if slope < 0 else "up_to"), volume
 
 
 def _draw_crossings(
@@ -242,6 +248,7 @@ def _range(kind: str, crossing: _Crossing, alpha: float) -> tuple[float | None, 
     if kind == "up_to":  # the same picture seen from b
         slope, fixed = -slope, -fixed
     volumes = np.where(slope < 0, np.maximum(0.0, -fixed / np.where(slope < 0, slope, -1.0)), np.inf)
+    volumes[volumes > MOST_VOLUME] = np.inf
     # The other direction (cheaper only below some volume) never becomes cheaper by growing.
     low, high = np.quantile(volumes, [alpha / 2, 1 - alpha / 2], method="inverted_cdf")
     return (float(low) if math.isfinite(low) else None), (float(high) if math.isfinite(high) else None)
