@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from steelyard.economics.costs import (
     CostModel,
-    Measured,
+    Estimates,
     cost_model,
     hours_levers,
     hours_of,
     is_tuned,
     measure,
+    relabelled_per_month,
+    retrainings_per_year,
 )
 from steelyard.economics.ledger import TERMS, ApproachFacts, Ledger, LedgerLine, TermName
 from steelyard.economics.spec import MoneySpec, source_of
@@ -23,6 +26,30 @@ from steelyard.figures import MEASURED, Figure, Provenance, unknown, weakest
 from steelyard.measure.intervals import bca_interval, mean_interval
 from steelyard.measure.results import ApproachResults, Floats
 from steelyard.measure.scoring import success_rate, task_costs
+
+Reach = tuple[float | None, float | None]
+"""Lower and upper end; `None` where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Basis:
+    """What a ledger rests on besides the facts and the money section: outcomes, or summary figures."""
+
+    estimates: Estimates
+    variable_usd: Figure
+    """USD per task for calls and computing."""
+    success: Figure
+    """Success rate."""
+    review: Provenance
+    """Of the seconds per review."""
+    cost_per_task: Reach
+    """Range of the full cost of one task."""
+    cost_per_success: Reach
+    """Range of the full cost of one successful task."""
+    stated: Provenance = MEASURED
+    """Of what the facts state: hours, labels, cost of training, changes."""
+    file: str = "study.yaml"
+    """Where the money section stands."""
 
 
 def ledger(
@@ -48,14 +75,32 @@ def ledger(
     if isinstance(measured, str):
         return _unknown_ledger(facts, money, measured)
     model = cost_model(facts, measured, money)
-    lines = tuple(_without_unknowns(_lines(results, facts, money, measured, alpha=alpha, seed=seed), facts))
+    costs = task_costs(results, facts.price)
+    assert costs.usd is not None  # measured, or we would not be here
+    variable = mean_interval(costs.usd, results.cluster, seed=seed, alpha=alpha)
+    reach = (variable.low, variable.high) if variable else (None, None)
+    basis = Basis(
+        estimates=measured,
+        variable_usd=_figure(measured.variable_usd, reach, costs.provenance),
+        success=success_rate(results, alpha=alpha),
+        review=source_of(money, "review_seconds") if measured.review_s is None else MEASURED,
+        cost_per_task=_bootstrap_reach(results, facts, model, per_success=False, alpha=alpha, seed=seed),
+        cost_per_success=_bootstrap_reach(results, facts, model, per_success=True, alpha=alpha, seed=seed),
+    )
+    return ledger_on(basis, facts, money)
+
+
+def ledger_on(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> Ledger:
+    """The ledger of one approach on any basis: every line with its working, the terms, the totals."""
+    estimates = basis.estimates
+    model = cost_model(facts, estimates, money)
+    lines = tuple(_without_unknowns(_lines(basis, facts, money), facts))
     total_provenance = _combined(lines)
-    per_task = model.cost_per_task(measured.success, measured.variable_usd)
-    reach = _bootstrap_reach(results, facts, model, per_success=False, alpha=alpha, seed=seed)
-    success_reach = _bootstrap_reach(results, facts, model, per_success=True, alpha=alpha, seed=seed)
-    per_success = unknown(f"none of {measured.n} cases succeeded", provenance=total_provenance)
-    if measured.success > 0:
-        per_success = _figure(per_task / measured.success, success_reach, total_provenance)
+    per_task = model.cost_per_task(estimates.success, estimates.variable_usd)
+    nothing = f"none of {estimates.n} cases succeeded" if estimates.n else "no task succeeds"
+    per_success = unknown(nothing, provenance=total_provenance)
+    if estimates.success > 0:
+        per_success = _figure(per_task / estimates.success, basis.cost_per_success, total_provenance)
     volume = money.volume_per_month
     return Ledger(
         approach=facts.name,
@@ -63,10 +108,8 @@ def ledger(
         horizon_months=money.horizon_months,
         lines=lines,
         terms={term: _term_total(lines, term) for term in TERMS},
-        total_usd_per_month=_figure(
-            per_task * volume, tuple(None if end is None else end * volume for end in reach), total_provenance
-        ),
-        cost_per_task_usd=_figure(per_task, reach, total_provenance),
+        total_usd_per_month=_figure(per_task * volume, _times(volume, basis.cost_per_task), total_provenance),
+        cost_per_task_usd=_figure(per_task, basis.cost_per_task, total_provenance),
         cost_per_success_usd=per_success,
         setup_usd=Figure(
             value=model.setup_usd,
@@ -78,15 +121,15 @@ def ledger(
 # --- private ---------------------------------------------------------------------------------------------------------
 
 
-def _lines(
-    results: ApproachResults, facts: ApproachFacts, money: MoneySpec, measured: Measured, *, alpha: float, seed: int
-) -> list[LedgerLine]:
+def _lines(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> list[LedgerLine]:
     volume, wage, months = money.volume_per_month, money.wage_per_hour_usd, money.horizon_months
-    costs = task_costs(results, facts.price)
-    assert costs.usd is not None  # measured, or we would not be here
+    estimates, success, variable = basis.estimates, basis.success, basis.variable_usd
 
     def assumed(*fields: str) -> Provenance:
-        return weakest(source_of(money, field) for field in fields)
+        return weakest(source_of(money, field, file=basis.file) for field in fields)
+
+    def hours(field: Literal["authoring_hours", "maintenance_hours_per_month"]) -> Provenance:
+        return basis.stated if getattr(facts, field) is not None else assumed(*_hour_fields(facts, field))
 
     def line(term: TermName, label: str, figure: Figure, working: str) -> LedgerLine:
         return LedgerLine(term=term, label=label, usd_per_month=figure, working=working)
@@ -94,85 +137,99 @@ def _lines(
     def amount(term: TermName, label: str, usd: float, provenance: Provenance, working: str) -> LedgerLine:
         return line(term, label, Figure(value=usd, provenance=provenance), working)
 
-    variable = mean_interval(costs.usd, results.cluster, seed=seed, alpha=alpha)
-    rate = success_rate(results, alpha=alpha)
-    failure_reach = tuple(
-        None if end is None else volume * (1 - end) * money.failed_task_usd for end in (rate.high, rate.low)
-    )
-    evaluation = measured.n * measured.variable_usd
-    authoring = hours_of(facts, money.authoring_hours)
-    maintenance = hours_of(facts, money.maintenance_hours_per_month)
-    review_s = money.review_seconds if measured.review_s is None else measured.review_s
-    review_source = source_of(money, "review_seconds") if measured.review_s is None else MEASURED
+    wrong = (None if success.high is None else 1 - success.high, None if success.low is None else 1 - success.low)
+    evaluation = estimates.n * estimates.variable_usd
+    authoring = hours_of(facts, money, "authoring_hours")
+    maintenance = hours_of(facts, money, "maintenance_hours_per_month")
+    review_s = money.review_seconds if estimates.review_s is None else estimates.review_s
     setup_cost = facts.setup_cost_usd or 0.0
     found = [
         line(
             "variable",
             "Model calls and computing",
             _figure(
-                volume * measured.variable_usd,
-                (volume * variable.low, volume * variable.high) if variable else (None, None),
-                weakest([costs.provenance, assumed("volume_per_month")]),
+                volume * estimates.variable_usd,
+                _times(volume, (variable.low, variable.high)),
+                weakest([variable.provenance, assumed("volume_per_month")]),
             ),
-            f"{volume:,.0f} tasks × ${measured.variable_usd:.6f}",
+            f"{volume:,.0f} tasks × ${estimates.variable_usd:.6f}",
         ),
         amount(
             "review",
             "People looking at answers",
             volume * money.review_share * review_s / 3600 * wage,
-            weakest([assumed("volume_per_month", "review_share", "wage_per_hour_usd"), review_source]),
+            weakest([assumed("volume_per_month", "review_share", "wage_per_hour_usd"), basis.review]),
             f"{volume:,.0f} tasks × {money.review_share:.0%} × {review_s:.0f} s × ${wage:.2f}/h",
         ),
         line(
             "failure",
             "Failed tasks",
             _figure(
-                volume * (1 - measured.success) * money.failed_task_usd,
-                failure_reach,
-                weakest([rate.provenance, assumed("volume_per_month", "failed_task_usd")]),
+                volume * (1 - estimates.success) * money.failed_task_usd,
+                _times(volume * money.failed_task_usd, wrong),
+                weakest([success.provenance, assumed("volume_per_month", "failed_task_usd")]),
             ),
-            f"{volume:,.0f} tasks × {1 - measured.success:.1%} × ${money.failed_task_usd:.2f}",
+            f"{volume:,.0f} tasks × {1 - estimates.success:.1%} × ${money.failed_task_usd:.2f}",
         ),
         amount(
             "upkeep",
             "Maintenance",
             maintenance * wage,
-            assumed(*_hour_fields(facts, "maintenance_hours_per_month"), "wage_per_hour_usd"),
+            weakest([hours("maintenance_hours_per_month"), assumed("wage_per_hour_usd")]),
             f"{maintenance:g} h × ${wage:.2f}/h",
         ),
         amount(
             "setup",
             "Building it",
             authoring * wage / months,
-            assumed(*_hour_fields(facts, "authoring_hours"), "wage_per_hour_usd", "horizon_months"),
+            weakest([hours("authoring_hours"), assumed("wage_per_hour_usd", "horizon_months")]),
             f"{authoring:g} h × ${wage:.2f}/h over {months:g} months",
         ),
         amount(
             "setup",
             "Labelling",
             facts.n_labels * money.labelling_seconds_per_case / 3600 * wage / months,
-            assumed("labelling_seconds_per_case", "wage_per_hour_usd", "horizon_months"),
+            weakest([basis.stated, assumed("labelling_seconds_per_case", "wage_per_hour_usd", "horizon_months")]),
             f"{facts.n_labels:,} cases × {money.labelling_seconds_per_case:g} s × ${wage:.2f}/h over {months:g} months",
         ),
         amount(
             "setup",
             "Training and indexing",
             setup_cost / months,
-            weakest([facts.price, assumed("horizon_months")]),
+            weakest([facts.price, basis.stated, assumed("horizon_months")]),
             f"{facts.setup_seconds:.0f} s of computing, ${setup_cost:.4f}, over {months:g} months",
         ),
         amount(
             "setup",
             "Evaluation",
             evaluation / months,
-            weakest([costs.provenance, assumed("horizon_months")]),
-            f"{measured.n:,} cases × ${measured.variable_usd:.6f} over {months:g} months",
+            weakest([variable.provenance, assumed("horizon_months")]),
+            f"{estimates.n:,} cases × ${estimates.variable_usd:.6f} over {months:g} months",
         ),
     ]
+    before_setup = next(at for at, one in enumerate(found) if one.term == "setup")
+    if facts.changes is not None:
+        changes, relabelled = facts.changes, relabelled_per_month(facts)
+        found[before_setup:before_setup] = [
+            amount(
+                "upkeep",
+                "Following changes of the task",
+                changes.per_month * changes.edit_hours * wage,
+                weakest([basis.stated, assumed("wage_per_hour_usd")]),
+                f"{changes.per_month:g} changes a month × {changes.edit_hours:g} h × ${wage:.2f}/h",
+            ),
+            amount(
+                "upkeep",
+                "Relabelling",
+                relabelled * money.labelling_seconds_per_case / 3600 * wage,
+                weakest([basis.stated, assumed("labelling_seconds_per_case", "wage_per_hour_usd")]),
+                f"{relabelled:g} cases × {money.labelling_seconds_per_case:g} s × ${wage:.2f}/h",
+            ),
+        ]
     if is_tuned(facts):
-        times = money.retraining_per_year
+        times = retrainings_per_year(facts, money)
         training = "training not counted" if facts.is_imported else f"${setup_cost:.4f} training"
-        found[4:4] = [
+        found[before_setup:before_setup] = [
             amount(
                 "upkeep",
                 "Hosting the tuned model",
@@ -238,6 +295,11 @@ def _bootstrap_reach(
 def _figure(value: float, reach: Sequence[float | None], provenance: Provenance) -> Figure:
     low, high = reach
     return Figure(value=value, low=low, high=high, provenance=provenance)
+
+
+def _times(factor: float, reach: Reach) -> Reach:
+    low, high = reach
+    return (None if low is None else factor * low, None if high is None else factor * high)
 
 
 def _term_total(lines: Sequence[LedgerLine], term: TermName) -> Figure:

@@ -11,7 +11,7 @@ from datetime import date
 import numpy as np
 
 from steelyard.economics.accounting import ledger
-from steelyard.economics.costs import CostModel, Measured, cost_model, measure
+from steelyard.economics.costs import CostModel, Estimates, cost_model, measure
 from steelyard.economics.ledger import ApproachFacts, BreakEven, BreakEvenKind, Economics, Hinge
 from steelyard.economics.spec import MoneySpec
 from steelyard.measure.intervals import N_RESAMPLES, bootstrap_sums
@@ -129,7 +129,7 @@ def break_even(
     )  # fmt: skip
 
 
-def sensitivity(known: Mapping[str, tuple[ApproachFacts, Measured]], money: MoneySpec) -> tuple[Hinge, ...]:
+def sensitivity(known: Mapping[str, tuple[ApproachFacts, Estimates]], money: MoneySpec) -> tuple[Hinge, ...]:
     """Vary each assumed input alone, from a quarter to four times its value, and see whether the winner changes.
 
     Returns:
@@ -149,7 +149,7 @@ def sensitivity(known: Mapping[str, tuple[ApproachFacts, Measured]], money: Mone
     return tuple(sorted(hinges, key=distance))
 
 
-def cheapest(known: Mapping[str, tuple[ApproachFacts, Measured]], money: MoneySpec) -> str:
+def cheapest(known: Mapping[str, tuple[ApproachFacts, Estimates]], money: MoneySpec) -> str:
     """The approach with the lowest cost of one successful task at the point estimates."""
 
     def cost(name: str) -> float:
@@ -174,7 +174,7 @@ class _Crossing:
     a_fixed: Floats
 
 
-def _known(results: ApproachResults, facts: ApproachFacts) -> Measured | None:
+def _known(results: ApproachResults, facts: ApproachFacts) -> Estimates | None:
     found = measure(results, facts)
     return None if isinstance(found, str) else found
 
@@ -271,7 +271,9 @@ def _break_even_sentence(
     )
 
 
-def _hinge(variation: Variation, known: Mapping[str, tuple[ApproachFacts, Measured]], money: MoneySpec) -> Hinge | None:
+def _hinge(
+    variation: Variation, known: Mapping[str, tuple[ApproachFacts, Estimates]], money: MoneySpec
+) -> Hinge | None:
     present = _value_of(money, variation.field)
     winner = cheapest(known, money)
     if present == 0 and not variation.from_zero_to:
@@ -295,7 +297,7 @@ def _hinge(variation: Variation, known: Mapping[str, tuple[ApproachFacts, Measur
 
 def _first_flip(
     variation: Variation,
-    known: Mapping[str, tuple[ApproachFacts, Measured]],
+    known: Mapping[str, tuple[ApproachFacts, Estimates]],
     money: MoneySpec,
     present: float,
     towards: float,

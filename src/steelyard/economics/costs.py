@@ -9,7 +9,7 @@ arrays of bootstrap draws. `accounting` shows the same amounts line by line.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ T = TypeVar("T", float, Floats)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
+class Estimates:
     """Point estimates of one approach."""
 
     success: float
@@ -31,8 +31,9 @@ class Measured:
     variable_usd: float
     """Variable cost per task in USD."""
     review_s: float | None
-    """Mean seconds of timed reviews; `None` when none was timed."""
+    """Mean seconds per review of this approach; `None` takes the money section's."""
     n: int
+    """Cases it is evaluated on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +67,7 @@ class CostModel:
         return cost
 
 
-def measure(results: ApproachResults, facts: ApproachFacts) -> Measured | str:
+def measure(results: ApproachResults, facts: ApproachFacts) -> Estimates | str:
     """Point estimates for the ledger, or why there are none."""
     if np.isnan(results.success).all():
         return "no case was scored"
@@ -76,7 +77,7 @@ def measure(results: ApproachResults, facts: ApproachFacts) -> Measured | str:
     if facts.setup_cost_usd is None:
         return "the machine cost of its preparation is not known"
     reviewed = ~np.isnan(results.review_seconds)
-    return Measured(
+    return Estimates(
         success=float(np.nanmean(results.success)),
         variable_usd=float(costs.usd.mean()),
         review_s=float(results.review_seconds[reviewed].mean()) if reviewed.any() else None,
@@ -84,7 +85,7 @@ def measure(results: ApproachResults, facts: ApproachFacts) -> Measured | str:
     )
 
 
-def cost_model(facts: ApproachFacts, measured: Measured, money: MoneySpec) -> CostModel:
+def cost_model(facts: ApproachFacts, measured: Estimates, money: MoneySpec) -> CostModel:
     """Put the money section and the facts about an approach together.
 
     Raises:
@@ -95,12 +96,15 @@ def cost_model(facts: ApproachFacts, measured: Measured, money: MoneySpec) -> Co
     wage = money.wage_per_hour_usd
     review_s = money.review_seconds if measured.review_s is None else measured.review_s
     evaluation = measured.n * measured.variable_usd
-    upkeep = hours_of(facts, money.maintenance_hours_per_month) * wage
+    upkeep = hours_of(facts, money, "maintenance_hours_per_month") * wage
+    if facts.changes is not None:
+        upkeep += facts.changes.per_month * facts.changes.edit_hours * wage
+        upkeep += relabelled_per_month(facts) * money.labelling_seconds_per_case / 3600 * wage
     if is_tuned(facts):
         one_retraining = money.curation_hours_per_retraining * wage + facts.setup_cost_usd + evaluation
-        upkeep += money.hosting_usd_per_month + money.retraining_per_year / 12 * one_retraining
+        upkeep += money.hosting_usd_per_month + retrainings_per_year(facts, money) / 12 * one_retraining
     setup = (
-        hours_of(facts, money.authoring_hours) * wage
+        hours_of(facts, money, "authoring_hours") * wage
         + facts.n_labels * money.labelling_seconds_per_case / 3600 * wage
         + facts.setup_cost_usd
         + evaluation
@@ -126,9 +130,25 @@ def hours_levers(facts: ApproachFacts) -> tuple[str, ...]:
     return (*prompted, *facts.levers)
 
 
-def hours_of(facts: ApproachFacts, hours: object) -> float:
-    """Hours of all levers of an approach; `hours` has one field per lever."""
-    return sum(float(getattr(hours, lever)) for lever in hours_levers(facts))
+def hours_of(
+    facts: ApproachFacts, money: MoneySpec, field: Literal["authoring_hours", "maintenance_hours_per_month"]
+) -> float:
+    """Hours of an approach: as stated for itself, or those of all its levers."""
+    stated: float | None = getattr(facts, field)
+    if stated is not None:
+        return stated
+    by_lever = getattr(money, field)
+    return sum(float(getattr(by_lever, lever)) for lever in hours_levers(facts))
+
+
+def retrainings_per_year(facts: ApproachFacts, money: MoneySpec) -> float:
+    """How often a tuned approach is trained again: as planned, or after every change of the task if that is oftener."""
+    return max(money.retraining_per_year, 12 * facts.changes.per_month if facts.changes else 0.0)
+
+
+def relabelled_per_month(facts: ApproachFacts) -> float:
+    """Cases to label again or anew in a month because the task changed; none where no labels are needed."""
+    return facts.changes.per_month * facts.changes.relabelled if facts.changes and facts.n_labels else 0.0
 
 
 def is_tuned(facts: ApproachFacts) -> bool:

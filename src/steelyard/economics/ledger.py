@@ -19,6 +19,17 @@ TERMS: tuple[TermName, ...] = ("variable", "review", "failure", "upkeep", "setup
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """How often what is asked changes, and what each change takes."""
+
+    per_month: float
+    edit_hours: float
+    """Hours to put one change into prompt, schema and tests."""
+    relabelled: float
+    """Labelled cases to label again, or anew, after one change; counted for approaches that need labels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ApproachFacts:
     """What the ledger and the gates have to know about an approach besides its outcomes."""
 
@@ -39,6 +50,12 @@ class ApproachFacts:
     """Name of the endpoint it calls."""
     is_local: bool = True
     """Whether it runs on hardware of one's own, without a provider."""
+    authoring_hours: float | None = None
+    """Hours to build it; `None` takes the hours of its levers from the money section."""
+    maintenance_hours_per_month: float | None = None
+    """Hours a month to keep it; `None` as above."""
+    changes: Changes | None = None
+    """What changes of the task cost it; `None` counts none beyond maintenance and retraining."""
     is_imported: bool = False
     """Whether its results were made elsewhere. What preparing it took is then unknown, and without levers what building
     and keeping it takes as well; the ledger leaves these lines out and says so."""

@@ -75,8 +75,8 @@ class MoneySpec(Section):
     """A price older than this is called out in the verdict."""
 
 
-def source_of(money: MoneySpec, field: str) -> Provenance:
-    """Provenance of a field, dotted for the hours: written in study.yaml, or a default nobody confirmed.
+def source_of(money: MoneySpec, field: str, *, file: str = "study.yaml") -> Provenance:
+    """Provenance of a field, dotted for the hours: written in the user's file, or a default nobody confirmed.
 
     >>> str(source_of(MoneySpec(), "volume_per_month"))
     'assumed (default of money.volume_per_month)'
@@ -88,5 +88,5 @@ def source_of(money: MoneySpec, field: str) -> Provenance:
         is_written = is_written and parent in section.model_fields_set
         section = getattr(section, parent)
     is_written = is_written and last in section.model_fields_set
-    place = f"study.yaml: money.{field}" if is_written else f"default of money.{field}"
+    place = f"{file}: money.{field}" if is_written else f"default of money.{field}"
     return Provenance(kind="assumed", source=place)
