@@ -62,6 +62,8 @@ def test_the_lora_is_measured_where_it_was_trained_and_as_it_is_served(study: St
     row = next(row for row in report["setup"] if row["approach"] == "tuned-lora")
     parity = row["parity"]
     assert parity["n"] >= 5
+    for rate in (parity["in_training_library"], parity["as_served"]):
+        assert 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1
     assert abs(parity["in_training_library"]["value"] - parity["as_served"]["value"]) <= 2 / parity["n"]
 
 

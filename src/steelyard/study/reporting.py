@@ -234,5 +234,6 @@ def _parity(one: ApproachRecord, card: Mapping[str, Any], journal: Journal) -> P
 
 
 def _rate(right: list[bool]) -> Figure:
-    low, high = wilson(sum(right), len(right))
-    return Figure(value=statistics.fmean(right), low=low, high=high)
+    share = statistics.fmean(right)
+    low, high = wilson(share, len(right))
+    return Figure(value=share, low=low, high=high)
