@@ -246,7 +246,7 @@ def _ledger(content: ReportContent) -> list[str]:
         "How each amount was worked out",
         _table(("Approach", "For", "A month", "Working", "Where it comes from"), workings),
     )
-    lines += _bullets([f"{item.sentence} ({item.as_of})" for item in economics.break_evens])
+    lines += _bullets([item.sentence for item in economics.break_evens])
     return lines + _bullets([hinge.sentence for hinge in economics.hinges])
 
 
