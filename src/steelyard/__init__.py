@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from steelyard.errors import InputError, RunStopped, SteelyardError
 
 if TYPE_CHECKING:
+    from datetime import date
     from pathlib import Path
 
+    from steelyard.study.outcomes import Outcomes
     from steelyard.study.study import Study
 
-__all__ = ["InputError", "RunStopped", "SteelyardError", "load"]
+__all__ = ["InputError", "RunStopped", "SteelyardError", "load", "load_outcomes"]
 
 
 def load(folder: str | Path) -> Study:
@@ -34,3 +36,26 @@ def load(folder: str | Path) -> Study:
     from steelyard.study.study import load_study
 
     return load_study(folder)
+
+
+def load_outcomes(
+    path: str | Path,
+    *,
+    threshold: float | None = None,
+    settings: str | Path | None = None,
+    as_of: date | None = None,
+) -> Outcomes:
+    """Read results made elsewhere; they are scored and decided on like those of a study.
+
+    Args:
+        path: CSV, JSONL, JSON or Parquet file with a row an outcome, or a folder made by `steelyard import outcomes`.
+        threshold: Score from which on an outcome is a success, 1 if left out; used where there is no column `success`.
+        settings: YAML file with `money:` and `goal:` as in study.yaml.
+        as_of: Day of the verdict; left out, the settings' own, the newest time among the outcomes, or else today.
+
+    Raises:
+        InputError: A file is not as it must be; lists every problem found.
+    """
+    from steelyard.study import outcomes
+
+    return outcomes.load_outcomes(path, threshold=threshold, settings=settings, as_of=as_of)

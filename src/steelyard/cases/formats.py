@@ -49,19 +49,20 @@ class Table:
         return f"{place}:{field}" if field else place
 
 
-def load_table(path: Path) -> Table:
+def load_table(path: Path, *, of: str = "cases") -> Table:
     """Read a CSV, JSONL, JSON or Parquet file.
 
     Args:
         path: The file; its suffix says the format.
+        of: What its rows are, for messages.
 
     Raises:
         InputError: The file is missing, a folder, empty, of an unknown format, not UTF-8, or damaged as a whole.
     """
     if path.is_dir():
-        raise InputError(Problem(what=f"{str(path)!r} is a folder, not a file of cases", hint=_FORMATS_HINT))
+        raise InputError(Problem(what=f"{str(path)!r} is a folder, not a file of {of}", hint=_FORMATS_HINT))
     if not path.exists():
-        raise InputError(Problem(what=f"the file of cases {str(path)!r} does not exist", hint=_missing_hint(path)))
+        raise InputError(Problem(what=f"the file of {of} {str(path)!r} does not exist", hint=_missing_hint(path, of)))
     suffix = path.suffix.lower()
     if suffix not in _READERS:
         raise InputError(Problem(what=f"{path.name!r} has no known format", where=path.name, hint=_FORMATS_HINT))
@@ -69,9 +70,9 @@ def load_table(path: Path) -> Table:
         content = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(Problem(what=f"the file of cases {str(path)!r} cannot be read: {reason}")) from error
+        raise InputError(Problem(what=f"the file of {of} {str(path)!r} cannot be read: {reason}")) from error
     if not content.strip():
-        raise InputError(Problem(what="the file is empty", where=path.name, hint="put at least one case in it"))
+        raise InputError(Problem(what="the file is empty", where=path.name, hint=f"put {of} in it"))
     return _READERS[suffix](path.name, content)
 
 
@@ -94,11 +95,11 @@ _SIGNATURES = (
 _CONTROL_BYTES = bytes(set(range(32)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
 
 
-def _missing_hint(path: Path) -> str:
+def _missing_hint(path: Path, of: str) -> str:
     if not path.parent.is_dir():
         return f"the folder {str(path.parent)!r} does not exist either"
     similar = sorted(other.name for other in path.parent.iterdir() if other.suffix.lower() in _READERS)
-    return f"files of cases beside it: {', '.join(similar[:8])}" if similar else _FORMATS_HINT
+    return f"files of {of} beside it: {', '.join(similar[:8])}" if similar else _FORMATS_HINT
 
 
 def _decode(name: str, content: bytes) -> str:

@@ -6,18 +6,24 @@ from pathlib import Path
 
 import click
 
-from steelyard.cli._output import approach_option, folder_argument, json_option, print_json, print_text, say
+from steelyard.cli._output import approach_option, json_option, print_json, print_text, say
+from steelyard.cli._source import open_source, source_options
 
 
 @click.command("score")
-@folder_argument
+@source_options
 @approach_option
 @json_option
-def command(folder: Path, approaches: tuple[str, ...], as_json: bool) -> None:
+def command(
+    folder: Path | None,
+    outcomes: Path | None,
+    settings: Path | None,
+    threshold: float | None,
+    approaches: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Print the six metrics of every approach, each with its interval, and how they compare on the same cases."""
-    import steelyard
-
-    scores = steelyard.load(folder).score(approaches=approaches)
+    scores = open_source(folder, outcomes, settings, threshold).score(approaches=approaches)
     if as_json:
         print_json(scores.to_json())
         for note in scores.notes:

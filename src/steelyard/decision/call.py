@@ -189,9 +189,7 @@ def _simpler(weighing: Weighing, draws: JointDraws, leader: str) -> str:
 
 
 def _height(facts: ApproachFacts) -> tuple[bool, int]:
-    """Place on the ladder: single levers in their order, then combinations; unknown levers are not taken for simple."""
-    if not facts.levers:
-        return True, len(LADDER)
+    """Place on the ladder: single levers in their order, then combinations."""
     return len(facts.levers) > 1, max((LADDER.index(lever) for lever in facts.levers), default=0)
 
 

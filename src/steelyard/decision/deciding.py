@@ -186,7 +186,7 @@ def _unknowns(weighing: Weighing, draws: JointDraws | None, excluded: Mapping[st
         unknowns.append("Unscored cases: " + wording.listed([f"{n} of {name}" for name, n in unscored.items()]) + ".")
     imported = [name for name in weighing.results if weighing.facts[name].is_imported]
     if imported:
-        unknowns.append(wording.not_counted(imported, [n for n in imported if not weighing.facts[n].levers]))
+        unknowns.append(wording.not_counted(imported, levers_known=all(weighing.facts[n].levers for n in imported)))
     largest = max((one.n for name, one in weighing.results.items() if name not in excluded), default=0)
     if draws is not None and draws.n_cases < largest:
         unknowns.append(

@@ -136,15 +136,14 @@ def stale_price(facts: ApproachFacts, as_of: date) -> str:
     return f"{facts.name}: its price was read on {read}, {age} days ago; check {facts.price.source}"
 
 
-def not_counted(imported: Sequence[str], without_levers: Sequence[str]) -> str:
+def not_counted(imported: Sequence[str], *, levers_known: bool) -> str:
     """What no ledger of results made elsewhere holds."""
-    if not without_levers:
+    if levers_known:
         made = "their results were made elsewhere"
         return f"What labels and training cost for {listed(imported)}: {made}, so it is not counted."
-    who = "the approaches" if len(without_levers) == len(imported) else listed(without_levers)
     return (
-        f"What building, labels, training and upkeep cost: the levers of {who} are not known, so their ledger holds"
-        " calls, review, failed tasks and evaluation only (a column `levers` in the outcomes counts the hours)."
+        "What building, labels, training and upkeep cost: the levers of the approaches are not known, so the ledger holds"
+        " calls, review, failed tasks and evaluation only (a column levers in the outcomes counts the hours)."
     )
 
 

@@ -11,7 +11,7 @@ from steelyard.approaches.approach import Setup
 from steelyard.decision.deciding import decide
 from steelyard.economics.accounting import ledger
 from steelyard.economics.ledger import ApproachFacts
-from steelyard.economics.spec import source_of
+from steelyard.economics.spec import MoneySpec, source_of
 from steelyard.engine.journal import Journal
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Figure
@@ -108,22 +108,32 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
 
 def score_evidence(evidence: Evidence) -> Scores:
     """Six metrics per approach, the full cost of a success included, and all paired comparisons."""
-    money = evidence.file.money
-    facts = evidence.facts
+    notes = (*evidence.outdated, *evidence.not_run)
+    return score_results(evidence.results, evidence.facts, evidence.file.money, notes=notes)
+
+
+def score_results(
+    results: Mapping[str, ApproachResults],
+    facts: Mapping[str, ApproachFacts],
+    money: MoneySpec,
+    *,
+    notes: tuple[str, ...] = (),
+) -> Scores:
+    """The same for outcomes from wherever they come."""
     cards = scorecards(
-        evidence.results,
-        levers={name: one.levers for name, one in evidence.approaches.items()},
-        prices={name: one.price for name, one in evidence.approaches.items()},
+        results,
+        levers={name: one.levers for name, one in facts.items()},
+        prices={name: one.price for name, one in facts.items()},
         assumed_review_s=Figure(value=money.review_seconds, provenance=source_of(money, "review_seconds")),
     )
     full = [
-        card.with_cost_per_success(ledger(evidence.results[card.name], facts[card.name], money).cost_per_success_usd)
+        card.with_cost_per_success(ledger(results[card.name], facts[card.name], money).cost_per_success_usd)
         for card in cards
     ]
     # The better one of a pair is named first.
     by_success = sorted(full, key=lambda card: -(card.success.value or 0.0))
-    pairs = comparisons({card.name: evidence.results[card.name] for card in by_success})
-    return Scores(scorecards=tuple(full), comparisons=tuple(pairs), notes=(*evidence.outdated, *evidence.not_run))
+    pairs = comparisons({card.name: results[card.name] for card in by_success})
+    return Scores(scorecards=tuple(full), comparisons=tuple(pairs), notes=notes)
 
 
 def decide_evidence(evidence: Evidence) -> Decision:

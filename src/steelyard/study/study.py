@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from steelyard.errors import Problem, StorageFailed
+from steelyard.errors import InputError, Problem, StorageFailed
 from steelyard.study.file import StudyFile
 from steelyard.study.yaml_source import read_study_file
 
@@ -197,6 +197,16 @@ def load_study(folder: str | Path) -> Study:
     folder = Path(folder)
     path = folder / "study.yaml"
     if not path.exists():
+        from steelyard.study.outcomes import is_imported
+
+        if is_imported(folder):
+            raise InputError(
+                Problem(
+                    where=str(folder),
+                    what="this folder holds imported outcomes, which can be scored and decided on, and nothing else",
+                    hint=f"steelyard score {folder}, or: steelyard decide {folder}",
+                )
+            )
         from steelyard.study.scoring import journal_path
 
         if journal_path(folder).exists():
