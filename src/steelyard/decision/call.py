@@ -148,6 +148,11 @@ def call_it(weighing: Weighing, draws: JointDraws | None, excluded: Mapping[str,
     return call
 
 
+def ladder_height(facts: ApproachFacts) -> tuple[bool, int]:
+    """Place on the ladder: single levers in their order, then combinations."""
+    return len(facts.levers) > 1, max((LADDER.index(lever) for lever in facts.levers), default=0)
+
+
 # --- private ---------------------------------------------------------------------------------------------------------
 
 
@@ -182,15 +187,10 @@ def _simpler(weighing: Weighing, draws: JointDraws, leader: str) -> str:
     least = loss[leader]
     tolerance = max(least, NEGLIGIBLE * float(draws.monthly_cost[draws.names.index(leader)]))
     close = [name for name in draws.names if loss[name] - least <= tolerance]
-    choice = min(close, key=lambda name: (_height(weighing.facts[name]), loss[name]))
+    choice = min(close, key=lambda name: (ladder_height(weighing.facts[name]), loss[name]))
     if weighing.baseline in close and choice != weighing.baseline and beats(draws, choice, weighing.baseline) != "yes":
         return weighing.baseline
     return choice
-
-
-def _height(facts: ApproachFacts) -> tuple[bool, int]:
-    """Place on the ladder: single levers in their order, then combinations."""
-    return len(facts.levers) > 1, max((LADDER.index(lever) for lever in facts.levers), default=0)
 
 
 def _cases_to_settle(draws: JointDraws, choice: str, rival: str | None) -> int | None:

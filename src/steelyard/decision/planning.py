@@ -19,9 +19,9 @@ from steelyard.decision import plan_wording, wording
 from steelyard.decision.call import MATERIAL, USEFUL_SUCCESS, ladder_height
 from steelyard.decision.plan import PlanFile, PlannedApproach, PlanVerdict
 from steelyard.economics.assessment import VARIATIONS, value_of, varied
-from steelyard.economics.costs import Estimates, cost_model, is_tuned, relabelled_per_month, retrainings_per_year
+from steelyard.economics.costs import Estimates, cost_model, is_tuned
 from steelyard.economics.flips import Variation, hinge, nearest_first
-from steelyard.economics.ledger import ApproachFacts, BreakEven, Economics, Hinge
+from steelyard.economics.ledger import ApproachFacts, BreakEven, Economics, Hinge, Ledger
 from steelyard.economics.planning import (
     estimates_of,
     facts_of,
@@ -31,12 +31,13 @@ from steelyard.economics.planning import (
     stated,
     stated_by,
 )
-from steelyard.economics.spec import MoneySpec
-from steelyard.economics.summary import OutlookSpec, SummarySpec
+from steelyard.economics.summary import SummarySpec
 from steelyard.measure.scoring import rung_of
 
 
-def decide_plan(plan: PlanFile, *, as_of: date, file: str = "plan.yaml", alpha: float = 0.05, seed: int = 0) -> PlanVerdict:
+def decide_plan(
+    plan: PlanFile, *, as_of: date, file: str = "plan.yaml", alpha: float = 0.05, seed: int = 0
+) -> PlanVerdict:
     """Weigh the approaches of a plan by the figures stated in it.
 
     Args:
@@ -161,8 +162,12 @@ def _hinges(plan: PlanFile, file: str) -> Iterator[Hinge]:
     """Every number of the plan, varied alone."""
     if len(plan.approaches) < 2 or _cheapest(plan, file) == plan_wording.NOBODY:
         return
+
+    def winner(at: Callable[[float], PlanFile]) -> Callable[[float], str]:
+        return lambda value: _cheapest(at(value), file)
+
     for name, variation, present, at in _inputs(plan):
-        found = hinge(variation, present, lambda value, at=at: _cheapest(at(value), file), name=name)
+        found = hinge(variation, present, winner(at), name=name)
         if found is not None:
             yield replace(found, sentence=plan_wording.hinge(found))
 
@@ -194,7 +199,7 @@ def _inputs(plan: PlanFile) -> Iterator[tuple[str, Variation, float, Callable[[f
                 at = with_approach(name, _updating(variation.field))
                 yield f"approaches.{name}.{variation.field}", own, float(value), at
         if summary.price_per_million is not None:
-            own = Variation(field="price_per_million", label=f"price of tokens of {name}, as a factor", is_factor=True)
+            own = Variation(field="price_per_million", label=f"token prices of {name}", is_factor=True)
             yield f"approaches.{name}.price_per_million", own, 1.0, with_approach(name, _repriced)
 
 
@@ -287,6 +292,8 @@ def _worded(
     changes = []
     if crossing is not None:
         changes.append(crossing.sentence)
+        if crossing.volume is not None:
+            changes.append(plan_wording.assumptions(plan))
     if turned is not None:
         changes.append(plan_wording.stable_task(turned, choice))
     rival = verdict.runner_up
@@ -305,7 +312,11 @@ def _worded(
             crossing=crossing,
             turned=None
             if turned is None
-            else plan_wording.turned(turned, plan.task.label_changes_per_month, _following_changes(plan, weighed[turned])),
+            else plan_wording.turned(
+                turned,
+                plan.task.label_changes_per_month,
+                _following_changes(verdict.economics.ledger_of(turned)),
+            ),
             as_of=verdict.as_of,
         ),
         reasons=tuple(reasons),
@@ -317,7 +328,9 @@ def _turned_by_changes(plan: PlanFile, choice: str, weighed: Mapping[str, _Weigh
     """The tuned approach that would be chosen if the task did not change, where it is not chosen now."""
     if plan.task.label_changes_per_month == 0:
         return None
-    still = plan.model_copy(update={"task": plan.task.model_copy(update={"stable": True, "label_changes_per_month": 0.0})})
+    still = plan.model_copy(
+        update={"task": plan.task.model_copy(update={"stable": True, "label_changes_per_month": 0.0})}
+    )
     found = _weigh(still, file)
     best, _, _ = _choose({name: one for name, one in found.items() if _missing(still, name, one) is None})
     if best is None or best == choice or not is_tuned(weighed[best].facts):
@@ -325,13 +338,10 @@ def _turned_by_changes(plan: PlanFile, choice: str, weighed: Mapping[str, _Weigh
     return best
 
 
-def _following_changes(plan: PlanFile, one: _Weighed) -> float:
-    """What changes of the task cost a tuned approach a month in retraining and relabelling, in USD."""
-    money, facts = plan.money, one.facts
-    evaluation = one.estimates.n * one.estimates.variable_usd
-    retraining = money.curation_hours_per_retraining * money.wage_per_hour_usd + one.summary.training_usd + evaluation
-    relabelling = relabelled_per_month(facts) * money.labelling_seconds_per_case / 3600 * money.wage_per_hour_usd
-    return retrainings_per_year(facts, money) / 12 * retraining + relabelling
+def _following_changes(ledger: Ledger) -> float:
+    """What a month of retraining and relabelling costs, in USD."""
+    paid = (line.usd_per_month.value for line in ledger.lines if line.label in ("Retraining", "Relabelling"))
+    return math.fsum(usd for usd in paid if usd is not None)
 
 
 def _best_tuning_could_cost(plan: PlanFile, taken: _Weighed, file: str) -> float | None:

@@ -116,11 +116,11 @@ def sensitivity(known: Mapping[str, tuple[ApproachFacts, Estimates]], money: Mon
         return ()
 
     def winner_at(variation: Variation, present: float) -> Callable[[float], str]:
-        return lambda value: cheapest(known, _varied(money, variation.field, present, value))
+        return lambda value: cheapest(known, varied(money, variation.field, present, value))
 
     found = []
     for variation in VARIATIONS:
-        present = _value_of(money, variation.field)
+        present = value_of(money, variation.field)
         found.append(hinge(variation, present, winner_at(variation, present), name=f"money.{variation.field}"))
     return nearest_first(one for one in found if one is not None)
 
@@ -137,6 +137,22 @@ def cheapest(known: Mapping[str, tuple[ApproachFacts, Estimates]], money: MoneyS
         )
 
     return min(known, key=lambda name: (cost(name), name))
+
+
+def value_of(money: MoneySpec, field: str) -> float:
+    """A field of the money section as one number; 1 for a section of hours, which is varied by a factor."""
+    value = getattr(money, field)
+    # Hours of all levers move together, so their present value is the factor 1.
+    return 1.0 if isinstance(value, Section) else float(value)
+
+
+def varied(money: MoneySpec, field: str, present: float, value: float) -> MoneySpec:
+    """The money section with one field at another value; a section of hours is scaled by value over present."""
+    now = getattr(money, field)
+    if isinstance(now, Section):
+        scaled = {lever: getattr(now, lever) * value / present for lever in type(now).model_fields}
+        return money.model_copy(update={field: now.model_copy(update=scaled)})
+    return money.model_copy(update={field: value})
 
 
 # --- private ---------------------------------------------------------------------------------------------------------
@@ -182,17 +198,3 @@ def rate_and_cost_draws(results: ApproachResults, facts: ApproachFacts, *, seed:
     # A resample without any scored case says nothing about success: it counts as none.
     success = np.divide(drawn[:, 0], drawn[:, 1], out=np.zeros(len(drawn)), where=drawn[:, 1] > 0)
     return np.column_stack([success, drawn[:, 2] / drawn[:, 3]])
-
-
-def _value_of(money: MoneySpec, field: str) -> float:
-    value = getattr(money, field)
-    # Hours of all levers move together, so their present value is the factor 1.
-    return 1.0 if isinstance(value, Section) else float(value)
-
-
-def _varied(money: MoneySpec, field: str, present: float, value: float) -> MoneySpec:
-    now = getattr(money, field)
-    if isinstance(now, Section):
-        scaled = {lever: getattr(now, lever) * value / present for lever in type(now).model_fields}
-        return money.model_copy(update={field: now.model_copy(update=scaled)})
-    return money.model_copy(update={field: value})

@@ -73,6 +73,15 @@ def nearest_first(hinges: Iterable[Hinge]) -> tuple[Hinge, ...]:
     return tuple(sorted(hinges, key=distance))
 
 
+def plain(value: float) -> str:
+    """A value of an input with as many digits as tell it from its neighbours.
+
+    >>> plain(14811.4), plain(0.07394), plain(90.0)
+    ('14,811', '0.07394', '90')
+    """
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 # --- private ---------------------------------------------------------------------------------------------------------
 
 
@@ -107,11 +116,5 @@ def _sentence(
         return f"{winner} stays the cheapest whatever the {variation.label}, within the range tried."
     side = "above" if flips_at > present else "below"
     if variation.is_factor:
-        return (
-            f"{winner_then} becomes the cheapest when {variation.label}, are {side} {flips_at:.2f} times the present."
-        )
-    return f"{winner_then} becomes the cheapest when {variation.label} goes {side} {flips_at:,.4g} (now {_plain(present)})."
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        return f"{winner_then} becomes the cheapest {side} {flips_at:.2f} times the present {variation.label}."
+    return f"{winner_then} becomes the cheapest when {variation.label} goes {side} {plain(flips_at)} (now {plain(present)})."

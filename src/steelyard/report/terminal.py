@@ -98,7 +98,7 @@ def verdict_panel(verdict: Verdict) -> Panel:
         ("Old prices", verdict.stale_prices),
     ):
         if sentences:
-            parts += [Text(f"\n{title}", style="bold"), _bullets(sentences)]
+            parts += [Text(f"\n{title}", style="bold"), bullets(sentences)]
     return Panel(Group(*parts), title="Verdict", title_align="left", box=box.ROUNDED, padding=(1, 2))
 
 
@@ -115,8 +115,8 @@ def _gate(gate: Gate) -> str:
     return f"{gate.question} {gate.answer.upper()}: {gate.evidence}.{cheapest}"
 
 
-def _bullets(sentences: Sequence[str]) -> Table:
-    """Bullets with a hanging indent."""
+def bullets(sentences: Sequence[str]) -> Table:
+    """Sentences as a list with a hanging indent."""
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

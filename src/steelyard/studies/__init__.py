@@ -1,9 +1,10 @@
-"""Studies that ship with the package: data and study.yaml only, written for it."""
+"""Studies and scenarios that ship with the package: data and YAML only, written for it."""
 
 from __future__ import annotations
 
 import difflib
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from steelyard.errors import InputError, Problem
@@ -36,3 +37,13 @@ def copy_study(name: str, folder: Path) -> None:
         if item.is_file() and not target.exists():
             with as_file(item) as source:
                 target.write_bytes(source.read_bytes())
+
+
+def scenarios() -> list[str]:
+    """Names of the plans that ship for `steelyard whatif`."""
+    return sorted(item.name.removesuffix(".yaml") for item in files(__name__).joinpath("scenarios").iterdir())
+
+
+def scenario(name: str) -> Traversable:
+    """The plan file of a scenario that ships."""
+    return files(__name__).joinpath("scenarios", f"{name}.yaml")

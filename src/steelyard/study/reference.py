@@ -1,6 +1,6 @@
-"""The documentation and the JSON Schema of study.yaml, made from the sections themselves so that they cannot go stale.
+"""The documentation of study.yaml and of plan files, made from the sections themselves so that it cannot go stale.
 
-`python -m steelyard.study.reference docs` writes `docs/study-yaml.md` and `docs/study.schema.json`.
+`python -m steelyard.study.reference docs` writes `docs/study-yaml.md`, `docs/study.schema.json` and `docs/whatif.md`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from steelyard.decision.plan import PlanFile
 from steelyard.study.file import StudyFile
 
 INTRODUCTION = """# study.yaml
@@ -30,6 +31,58 @@ task:
   expected: label
   labels: [billing, delivery, login]
 ```
+"""
+
+PLAN_INTRODUCTION = """# What if
+
+`steelyard whatif FILE` weighs approaches by summary figures alone: rates, tokens, seconds, hours and prices, as a plan
+before any data or a paper's table gives them. It prints the ledger of each approach term by term, the cost of one
+successful task, the break-even volumes between them as a range, the inputs the verdict hinges on with the values at
+which it flips, the verdict in one sentence, and which evidence to gather first. `--json` prints `steelyard.whatif/1`,
+with the working of every amount.
+
+Three scenarios ship and can be named in place of a file: `invoices` (one prompt against extraction, validation and
+repair), `triage` (a long prompt against a tuned model on a stable task) and `triage-changing` (the same with categories
+that change every month). A plan can be this short:
+
+```yaml
+plan: tickets
+approaches:
+  prompt-only:
+    levers: [prompt]
+    success: 0.89
+    prompt_tokens: 1200
+    completion_tokens: 8
+    price_per_million: {input: 0.40, output: 1.60, source: "https://models.example.com/prices", as_of: 2026-11-01}
+  tuned:
+    levers: [tuning]
+    success: 0.94
+    cost_per_task_usd: 0.0002
+    labels: 3000
+money: {volume_per_month: 11000}
+```
+
+## How it is worked out
+
+The arithmetic is that of `steelyard decide`; only the numbers come from the file instead of from outcomes.
+
+- Nothing counts as measured. A figure is quoted where it says from where and when (`source` and `as_of`, for an approach
+  or for its price), else assumed.
+- Calls of a task cost tokens times price, once more for the share of tasks given by `retry`; `cached_input` is not used.
+- A reviewed answer costs the approach's `review_seconds`; where it states none, `money.review_seconds` plus
+  `correction_rate` times `task.correction_seconds`.
+- Each change of the task costs every approach `edit_hours_per_change`; one that needs labels is charged
+  `relabelled_per_change` labels, and a tuned one is retrained after each change or `retraining_per_year` times,
+  whichever is more. What a tuned model gets wrong between a change and its retraining is not counted.
+- Ranges: each approach's fixed cost, and its calls unless their price is quoted, may be off by `money.assumed_range`
+  either way, each on its own; people's time and failed tasks for all approaches alike. A success rate has a range only
+  where `n` says from how many cases it is.
+- Out are approaches that miss the goal as stated, or state nothing about what it asks for. The cheapest per successful
+  task leads; a simpler one that costs up to 5% more is preferred. Tuning is costly to turn back from, so the most that
+  figures alone can say for it is to test it. Where no tuned approach is planned, the best that one could do (never
+  failing, calls and labels for nothing) is worked out, to say whether tuning could pay at all.
+
+Every field, made from the code by `python -m steelyard.study.reference docs`; those without a default must be given:
 """
 
 
@@ -65,9 +118,29 @@ def study_schema() -> dict[str, Any]:
 def study_reference() -> str:
     """The Markdown page documenting every field."""
     schema = StudyFile.model_json_schema()
-    definitions = schema["$defs"]
     schema["required"].remove("approaches")  # filled in before pydantic looks, so it does not know the default
-    lines = [INTRODUCTION, "## The file", "", *_table(schema)]
+    return _page(INTRODUCTION, schema)
+
+
+def plan_reference() -> str:
+    """The Markdown page on `steelyard whatif`, documenting every field of a plan file."""
+    return _page(PLAN_INTRODUCTION, PlanFile.model_json_schema())
+
+
+def main(folder: Path) -> None:
+    """Write all files into a folder."""
+    (folder / "study-yaml.md").write_text(study_reference(), encoding="utf-8")
+    (folder / "whatif.md").write_text(plan_reference(), encoding="utf-8")
+    packed = orjson.dumps(study_schema(), option=orjson.OPT_INDENT_2)
+    (folder / "study.schema.json").write_bytes(packed + b"\n")
+
+
+# Rendering
+
+
+def _page(introduction: str, schema: dict[str, Any]) -> str:
+    definitions = schema["$defs"]
+    lines = [introduction, "## The file", "", *_table(schema)]
     for name in _order(schema, definitions):
         section = definitions[name]
         lines += [
@@ -79,16 +152,6 @@ def study_reference() -> str:
             *_table(section),
         ]
     return "\n".join(lines) + "\n"
-
-
-def main(folder: Path) -> None:
-    """Write both files into a folder."""
-    (folder / "study-yaml.md").write_text(study_reference(), encoding="utf-8")
-    packed = orjson.dumps(study_schema(), option=orjson.OPT_INDENT_2)
-    (folder / "study.schema.json").write_bytes(packed + b"\n")
-
-
-# Rendering
 
 
 def _order(schema: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
