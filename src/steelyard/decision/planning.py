@@ -4,7 +4,7 @@ The rule, in this order:
 
 1. Out are approaches that miss the goal as stated, or state nothing about what it asks for, and those below
    `USEFUL_SUCCESS` where the goal does not say what success is needed.
-2. The cheapest per successful task leads; a simpler one that costs up to `MATERIAL` more in a month is preferred.
+2. The cheapest per successful task leads; a simpler one that costs up to `MATERIAL` more is preferred.
 3. Tuning is costly to turn back from, so figures alone never say more for it than 'test tuning'.
 """
 
@@ -48,7 +48,7 @@ def decide_plan(
         seed: Of the draws over the stated ranges.
     """
     weighed = _weigh(plan, file)
-    excluded = {name: because for name in weighed if (because := _missing(plan, name, weighed[name])) is not None}
+    excluded = {name: because for name in weighed if (because := _missing(plan, weighed[name])) is not None}
     left = {name: one for name, one in weighed.items() if name not in excluded}
     ledgers = tuple(
         plan_ledger(one.facts, one.summary, plan.task, plan.money, file=file, alpha=alpha, seed=seed)
@@ -101,7 +101,6 @@ class _Weighed:
     estimates: Estimates
     cost_per_success: float
     """USD; infinite where nothing succeeds."""
-    cost_per_month: float
 
 
 def _weigh(plan: PlanFile, file: str) -> dict[str, _Weighed]:
@@ -115,14 +114,15 @@ def _weigh(plan: PlanFile, file: str) -> dict[str, _Weighed]:
             summary=summary,
             estimates=estimates,
             cost_per_success=per_task / estimates.success if estimates.success else math.inf,
-            cost_per_month=per_task * plan.money.volume_per_month,
         )
     return found
 
 
-def _missing(plan: PlanFile, name: str, one: _Weighed) -> str | None:
+def _missing(plan: PlanFile, one: _Weighed) -> str | None:
     """What an approach misses of the goal, if anything."""
     goal, summary = plan.goal, one.summary
+    if one.estimates.success == 0:
+        return "no task succeeds with it"
     if goal.min_success is None and one.estimates.success < USEFUL_SUCCESS:
         return f"it fails more often than it succeeds: success {wording.percent(one.estimates.success)}"
     asked = (
@@ -154,7 +154,7 @@ def _choose(left: Mapping[str, _Weighed]) -> tuple[str | None, str | None, bool]
 
 def _cheapest(plan: PlanFile, file: str) -> str:
     weighed = _weigh(plan, file)
-    left = [name for name in weighed if _missing(plan, name, weighed[name]) is None]
+    left = [name for name in weighed if _missing(plan, weighed[name]) is None]
     return min(left, key=lambda name: (weighed[name].cost_per_success, name), default=plan_wording.NOBODY)
 
 
@@ -332,7 +332,7 @@ def _turned_by_changes(plan: PlanFile, choice: str, weighed: Mapping[str, _Weigh
         update={"task": plan.task.model_copy(update={"stable": True, "label_changes_per_month": 0.0})}
     )
     found = _weigh(still, file)
-    best, _, _ = _choose({name: one for name, one in found.items() if _missing(still, name, one) is None})
+    best, _, _ = _choose({name: one for name, one in found.items() if _missing(still, one) is None})
     if best is None or best == choice or not is_tuned(weighed[best].facts):
         return None
     return best

@@ -1,6 +1,6 @@
 """Result types of the economics room: ledgers, break-even volumes, and what the ranking hinges on.
 
-Only shapes live here; `steelyard.economics.accounting` fills in the ledgers, `break_even` and `sensitivity` the rest.
+Only shapes live here; `steelyard.economics.accounting` fills in the ledgers, `crossing` and `flips` the rest.
 Money is US dollars, unrounded.
 """
 
@@ -152,7 +152,7 @@ class Hinge:
     """An assumed input, and where changing it alone would change the cheapest approach."""
 
     name: str
-    """Field of study.yaml: `money.volume_per_month`."""
+    """Field of study.yaml or of the plan: `money.volume_per_month`."""
     label: str
     value: float
     """What it is now."""
