@@ -1,11 +1,12 @@
 """Steelyard weighs prompt, workflow, retrieval and fine-tuning for one AI task, on the same cases.
 
-import steelyard
+Example:
+    A study from a notebook::
 
-study = steelyard.load("my-study")
-study.run(limit=100)
-study.score()      # six metrics per approach, paired comparisons
-study.decide()     # gates, ledger, verdict
+        study = steelyard.load("my-study")
+        study.run(limit=100)
+        study.score()  # six metrics per approach, paired comparisons
+        study.decide()  # gates, ledger, verdict
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from steelyard.study.outcomes import Outcomes
     from steelyard.study.study import Study
+    from steelyard.study.whatif import WhatIf
 
-__all__ = ["InputError", "RunStopped", "SteelyardError", "load", "load_outcomes"]
+__all__ = ["InputError", "RunStopped", "SteelyardError", "load", "load_outcomes", "what_if"]
 
 
 def load(folder: str | Path) -> Study:
@@ -59,3 +61,20 @@ def load_outcomes(
     from steelyard.study import outcomes
 
     return outcomes.load_outcomes(path, threshold=threshold, settings=settings, as_of=as_of)
+
+
+def what_if(source: str | Path, *, as_of: date | None = None) -> WhatIf:
+    """Weigh the approaches of a plan from summary figures alone.
+
+    Args:
+        source: A plan file (docs/whatif.md), or the name of a scenario that ships.
+        as_of: Day of the verdict; left out, today.
+
+    Raises:
+        InputError: The file is not as it must be; lists every problem found.
+    """
+    from datetime import UTC, datetime
+
+    from steelyard.study import whatif
+
+    return whatif.what_if(source, as_of=as_of or datetime.now(UTC).date())

@@ -8,6 +8,7 @@ from importlib.resources import as_file
 
 import pytest
 
+import steelyard
 from steelyard.decision.plan import PlanFile, PlanVerdict
 from steelyard.decision.planning import decide_plan
 from steelyard.economics.ledger import BreakEven, Ledger
@@ -323,3 +324,10 @@ def test_the_same_plan_gives_the_same_verdict() -> None:
     """Byte for byte: the draws are seeded, the day is given."""
     one, other = (json.dumps(verdict_on(shipped("triage")).to_json()) for _ in range(2))
     assert one == other
+
+
+def test_a_plan_can_be_weighed_from_python() -> None:
+    """The same function as the command, with a result that reads well at a prompt."""
+    found = steelyard.what_if("triage", as_of=date(2026, 11, 23))
+    assert "Test tuning" in repr(found)
+    assert found.to_json()["schema"] == "steelyard.whatif/1"

@@ -15,11 +15,9 @@ def command(file: str, as_json: bool) -> None:
 
     FILE is a plan in YAML, or the name of a scenario that ships: invoices, triage, triage-changing.
     """
-    from datetime import UTC, datetime
+    import steelyard
 
-    from steelyard.study.whatif import what_if
-
-    found = what_if(file, as_of=datetime.now(UTC).date())
+    found = steelyard.what_if(file)
     if as_json:
         print_json(found.to_json())
     else:

@@ -48,7 +48,7 @@ class Scores:
         return [*parts, *_note_lines(self.notes)]
 
     def __repr__(self) -> str:
-        return _as_text(self.renderables())
+        return as_text(self.renderables())
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -74,7 +74,7 @@ class Decision:
         return [verdict_panel(self.verdict), *_note_lines(self.notes)]
 
     def __repr__(self) -> str:
-        return _as_text(self.renderables())
+        return as_text(self.renderables())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +183,8 @@ def _usd(amount: float | None) -> str:
     return "unknown" if amount is None else f"${amount:,.4f}"
 
 
-def _as_text(parts: Sequence[RenderableType]) -> str:
+def as_text(parts: Sequence[RenderableType]) -> str:
+    """Renderables as a prompt shows them: 120 columns, no colour."""
     from rich.console import Console
 
     console = Console(width=120, highlight=False, no_color=True, force_terminal=False)

@@ -15,13 +15,14 @@ from steelyard.decision.plan import PlanFile, PlanVerdict
 from steelyard.decision.planning import decide_plan
 from steelyard.errors import InputError, Problem
 from steelyard.studies import scenario, scenarios
+from steelyard.study.results import as_text
 from steelyard.study.yaml_source import read_checked
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class WhatIf:
     """The verdict on a plan, readable in a terminal and as JSON."""
 
@@ -36,6 +37,9 @@ class WhatIf:
         from steelyard.report.plan import ledger_table, plan_panel
 
         return [ledger_table(self.verdict.economics.ledgers), plan_panel(self.verdict)]
+
+    def __repr__(self) -> str:
+        return as_text(self.renderables())
 
 
 def what_if(source: str | Path, *, as_of: date) -> WhatIf:
