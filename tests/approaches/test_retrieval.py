@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from steelyard.models.embeddings import HashingEmbedder
 
 from steelyard.approaches.conformance import check_approach
 from steelyard.approaches.fakes import ScriptedAsk
@@ -18,6 +17,7 @@ from steelyard.approaches.retrieval.nearest import NearestVote
 from steelyard.approaches.spec import ApproachSpec, Lever
 from steelyard.cases.case import Case, CaseInput
 from steelyard.errors import InputError, StorageFailed
+from steelyard.models.embeddings import HashingEmbedder
 from tests.approaches.world import ticket, tickets, triage_task, workbench
 
 TASK = triage_task()

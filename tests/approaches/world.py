@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from steelyard.models.embeddings import HashingEmbedder
-
 from steelyard.approaches.workbench import EndpointFacts, Workbench
 from steelyard.cases.case import Case
+from steelyard.models.embeddings import HashingEmbedder
 from steelyard.task.resolve import resolve_task
 from steelyard.task.spec import TaskSpec
 from steelyard.task.task import Task
