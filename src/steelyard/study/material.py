@@ -80,7 +80,7 @@ def load_material(folder: Path, file: StudyFile, task: Task) -> Material:
     return Material(cases=tuple(cases), splits=splits, audit=found, notes=tuple(_notes(found, task)))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class CheckResult:
     """What `steelyard check` found."""
 
@@ -116,6 +116,8 @@ class CheckResult:
         plural = "" if len(self.approaches) == 1 else "es"
         lines.append(f"{len(self.approaches)} approach{plural}: {', '.join(self.approaches)}")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def check_material(file: StudyFile, material: Material) -> CheckResult:

@@ -77,7 +77,7 @@ class Decision:
         return as_text(self.renderables())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunResult:
     """What a run did."""
 
@@ -117,8 +117,10 @@ class RunResult:
                 lines.append(f"  {name}: {listed} (they count as not successful)")
         return "\n".join(lines)
 
+    __repr__ = __str__
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunEstimate:
     """What a run would ask and cost."""
 
@@ -166,6 +168,8 @@ class RunEstimate:
         if self.untrained:
             lines.append(f"trained at the first run, not now: {', '.join(self.untrained)}")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 # Rendering
