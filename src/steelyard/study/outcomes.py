@@ -29,7 +29,7 @@ from steelyard.measure.results import ApproachResults, from_rows
 from steelyard.models.spec import Section
 from steelyard.study.outcome_rows import OutcomeRows, read_outcome_rows
 from steelyard.study.results import Decision, Scores
-from steelyard.study.scoring import score_results
+from steelyard.study.scoring import no_such_approach, score_results
 
 OUTCOMES_FILE = "outcomes.jsonl"
 SETTINGS_FILE = "settings.yaml"
@@ -80,8 +80,7 @@ class Outcomes:
         """
         absent = [name for name in approaches if name not in self.results]
         if absent:
-            what = f"no approach called {', '.join(map(repr, absent))} in {self.read.name}"
-            raise InputError(Problem(where="--approach", what=what, hint=f"there is: {', '.join(self.results)}"))
+            raise no_such_approach(absent, self.results, place=self.read.name)
         names = list(approaches) or list(self.results)
         notes = self.read.notes
         if any(row["cost_usd"] is not None for row in self.read.rows):

@@ -70,7 +70,7 @@ def plan_run(
     """
     unknown = [name for name in approaches if name not in file.approaches]
     if unknown:
-        raise no_such_approach(unknown, file)
+        raise no_such_approach(unknown, file.approaches)
     chosen = {name: spec for name, spec in file.approaches.items() if not approaches or name in approaches}
     test = material.splits.test
     limit = limit or file.run.limit

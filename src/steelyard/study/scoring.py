@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -72,7 +73,7 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
     settings = file or record.file
     unknown = [name for name in approaches if name not in settings.approaches and name not in record.approaches]
     if unknown:
-        raise no_such_approach(unknown, settings)
+        raise no_such_approach(unknown, settings.approaches)
     wanted = list(approaches) or list(settings.approaches)
     known = {name: record.approaches[name] for name in wanted if name in record.approaches}
     rows = journal.measurements({name: one.fingerprint for name, one in known.items()}, split="test")
@@ -149,13 +150,16 @@ def decide_evidence(evidence: Evidence) -> Decision:
     return Decision(verdict=verdict, notes=(*evidence.outdated, *evidence.not_run))
 
 
-def no_such_approach(names: Sequence[str], file: StudyFile) -> InputError:
-    """The error for approaches asked for by a name the study does not have."""
+def no_such_approach(names: Sequence[str], known: Iterable[str], *, place: str = "this study") -> InputError:
+    """The error for approaches asked for by a name that is not there, with the nearest that is."""
+    there = list(known)
+    nearest = difflib.get_close_matches(names[0], there, n=1)
+    guess = f"did you mean {nearest[0]!r}? " if nearest else ""
     return InputError(
         Problem(
             where="--approach",
-            what=f"no approach called {', '.join(map(repr, names))} in this study",
-            hint=f"there is: {', '.join(file.approaches)}",
+            what=f"no approach called {', '.join(map(repr, names))} in {place}",
+            hint=f"{guess}there is: {', '.join(there)}",
         )
     )
 
