@@ -21,7 +21,7 @@ class Progress(Protocol):
     """Listener of a run."""
 
     def on_start(self, approach: str, n_left: int, n_skipped: int) -> None:
-        """An approach begins with `n_left` cases; `n_skipped` were done before."""
+        """An approach (named, with the split unless it is test) begins; `n_skipped` cases were done before."""
         ...
 
     def on_outcome(self, outcome: Outcome, spent: Spent) -> None:

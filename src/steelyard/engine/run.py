@@ -173,7 +173,8 @@ class _Crew:
         n_left = sum(1 for _ in work.left(self.journal))
         self.tally.n_skipped += n_all - n_left
         if self.progress is not None:
-            self.progress.on_start(approach.name, n_left, n_all - n_left)
+            title = approach.name if work.split == "test" else f"{approach.name} on {work.split} cases"
+            self.progress.on_start(title, n_left, n_all - n_left)
         jobs = work.left(self.journal)
         outage: list[tuple[str, int]] = []
         n_workers = min(in_flight, n_left)
