@@ -101,3 +101,12 @@ def test_the_kind_of_an_approach_follows_from_its_levers(tmp_path: Path) -> None
     assert levers["workflow"] == {"workflow"}
     assert levers["retrieval"] == levers["nearest"] == {"retrieval"}
     assert levers["tuned-lora"] == levers["tuned-head"] == {"tuning"}
+
+
+@pytest.mark.parametrize("field", ["n: 8", "max_tokens: 4000", "max_completion_tokens: 4000", "stream: true"])
+def test_fixed_request_fields_cannot_break_the_budget(tmp_path: Path, field: str) -> None:
+    """What a call can cost at most follows from its own fields, so a study may not override those."""
+    address = "base_url: http://127.0.0.1:1/v1, model: m"
+    message = complaint(tmp_path, f"{GOOD}models:\n  endpoints:\n    big: {{{address}, extra_body: {{{field}}}}}\n")
+    assert "study.yaml:9:models.endpoints.big" in message
+    assert f"extra_body must not set {field.split(':')[0]}" in message

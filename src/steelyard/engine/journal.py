@@ -32,9 +32,9 @@ from steelyard.engine.rows import (
     outcome_row,
     request_from,
 )
-from steelyard.engine.schema import bring_up_to_date, check_version
+from steelyard.engine.schema import bring_up_to_date, open_to_read
 from steelyard.engine.writer import Write, Writer, storage_failed
-from steelyard.errors import InputError, Problem, StorageFailed
+from steelyard.errors import Problem, StorageFailed
 from steelyard.models.calls import Attempt, ChatRequest
 
 JOURNAL_FILE = Path(".steelyard") / "journal.sqlite3"
@@ -99,7 +99,7 @@ class Journal:
         """
         try:
             if read_only:
-                return cls(path, _open_to_read(path), None)
+                return cls(path, open_to_read(path), None)
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
             try:
@@ -366,32 +366,6 @@ class Journal:
             yield
         except sqlite3.DatabaseError as error:
             raise storage_failed(error, str(self.path)) from None
-
-
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise InputError(
-            Problem(what="there is no journal yet", where=str(path), hint="run the study first: steelyard run")
-        )
-    address = path.resolve().as_uri()
-    # In a folder that cannot be written SQLite cannot make the shared-memory file that WAL mode needs; a journal that
-    # was closed in order has no WAL left and may be read as an unchanging file.
-    has_wal = path.with_name(path.name + "-wal").exists()
-    for mode in ("mode=ro",) if has_wal else ("mode=ro", "mode=ro&immutable=1"):
-        connection = sqlite3.connect(f"{address}?{mode}", uri=True, isolation_level=None, timeout=10)
-        try:
-            if check_version(connection, path) == 0:  # a first run was killed before it wrote anything
-                raise InputError(Problem(what="nothing was run yet", where=str(path), hint="run the study first"))
-        except sqlite3.OperationalError:
-            connection.close()
-            if mode.endswith("immutable=1") or has_wal:
-                raise
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
-    raise AssertionError("unreachable: the last mode either opens or raises")
 
 
 def _where(fingerprints: Mapping[str, str] | None, split: str | None) -> tuple[str, list[str]]:

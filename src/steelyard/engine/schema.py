@@ -81,3 +81,35 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
             )
         )
     return int(version)
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open an existing journal without writing, also in a folder that cannot be written.
+
+    Raises:
+        InputError: There is no journal, nothing in it yet, or it is from a newer version.
+        sqlite3.Error: It cannot be read.
+    """
+    if not path.is_file():
+        raise InputError(
+            Problem(what="there is no journal yet", where=str(path), hint="run the study first: steelyard run")
+        )
+    address = path.resolve().as_uri()
+    # In a folder that cannot be written SQLite cannot make the shared-memory file that WAL mode needs; a journal that
+    # was closed in order has no WAL left and may be read as an unchanging file.
+    has_wal = path.with_name(path.name + "-wal").exists()
+    for mode in ("mode=ro",) if has_wal else ("mode=ro", "mode=ro&immutable=1"):
+        connection = sqlite3.connect(f"{address}?{mode}", uri=True, isolation_level=None, timeout=10)
+        try:
+            if check_version(connection, path) == 0:  # a first run was killed before it wrote anything
+                raise InputError(Problem(what="nothing was run yet", where=str(path), hint="run the study first"))
+        except sqlite3.OperationalError:
+            connection.close()
+            if mode.endswith("immutable=1") or has_wal:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise AssertionError("unreachable: the last mode either opens or raises")

@@ -11,6 +11,15 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
+OWN_FIELDS = frozenset(
+    {
+        *("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "seed", "response_format"),
+        *("n", "best_of", "stream"),
+    }
+)
+"""Request fields that `extra_body` may not set: ours, those that multiply the answers paid for, and streaming."""
+
+
 class Section(BaseModel):
     """Base of all sections of study.yaml: unknown fields are errors, values do not change."""
 
@@ -48,7 +57,7 @@ class EndpointSpec(Section):
     native_schema: bool = True
     """Whether the endpoint enforces `response_format: json_schema`; if not, the schema is written into the prompt."""
     extra_body: dict[str, Any] = {}
-    """Further fields sent with every request, as they are."""
+    """Further fields sent with every request, as they are; not those the program sets itself or the budget rests on."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     """Calls in flight at the same time."""
     requests_per_minute: Positive | None = None
@@ -64,6 +73,16 @@ class EndpointSpec(Section):
     def _address_is_http(self) -> EndpointSpec:
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url must begin with http:// or https://, got {self.base_url!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _extra_body_leaves_the_request_alone(self) -> EndpointSpec:
+        taken = sorted(OWN_FIELDS & set(self.extra_body))
+        if taken:
+            raise ValueError(
+                f"extra_body must not set {', '.join(taken)}: more or longer answers would break the budget, and the "
+                "other fields are the program's own"
+            )
         return self
 
 

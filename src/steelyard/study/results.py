@@ -162,8 +162,8 @@ class RunEstimate:
             )
         lines.append(
             f"{self.estimate.n_first_calls:,} first calls, {_usd(self.estimate.likely_usd)} in all (estimated: four "
-            "characters a token, answers at their full length); repairs and retries come on top, --budget is a ceiling "
-            "on everything. Nothing was sent."
+            "characters a token, answers at their full length, a second for a local call); repairs and retries come on "
+            "top, --budget is a ceiling on everything. Nothing was sent."
         )
         if self.untrained:
             lines.append(f"trained at the first run, not now: {', '.join(self.untrained)}")

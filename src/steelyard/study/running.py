@@ -36,7 +36,7 @@ from steelyard.study.file import StudyFile
 from steelyard.study.material import Material
 from steelyard.study.record import run_record
 from steelyard.study.results import RunEstimate, RunResult
-from steelyard.study.scoring import no_such_approach
+from steelyard.study.scoring import journal_path, no_such_approach
 from steelyard.study.talk import Talk
 from steelyard.task.scorers import Scored, score_output
 from steelyard.task.task import Task
@@ -88,7 +88,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
     """
     file = plan.file
     say = Talk(sys.stderr if progress else None)
-    with study_lock(plan.folder), Journal.open(plan.state / "journal.sqlite3") as journal:
+    with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
         hosted_endpoints = {
             name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}"), spec)
             for name, spec in file.models.endpoints.items()
@@ -152,7 +152,7 @@ def estimate_plan(plan: Plan) -> RunEstimate:
     }
     endpoints = {name: managed(_unsent(name, spec), spec) for name, spec in plan.file.models.endpoints.items()}
     endpoints["local"] = local_model.unstarted(plan.file.models.local, plan.folder)
-    path = plan.state / "journal.sqlite3"
+    path = journal_path(plan.folder)
     journal = Journal.open(path, read_only=True) if path.exists() else None
     try:
         estimate = asyncio.run(dry_run(_work(plan, prepared), endpoints=endpoints, journal=journal))

@@ -13,7 +13,7 @@ from steelyard.decision.deciding import decide
 from steelyard.economics.accounting import ledger
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.economics.spec import MoneySpec, source_of
-from steelyard.engine.journal import Journal
+from steelyard.engine.journal import JOURNAL_FILE, Journal
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Figure
 from steelyard.measure.comparing import comparisons
@@ -166,4 +166,4 @@ def no_such_approach(names: Sequence[str], known: Iterable[str], *, place: str =
 
 def journal_path(folder: Path) -> Path:
     """Where the journal of a study lies."""
-    return folder / ".steelyard" / "journal.sqlite3"
+    return folder / JOURNAL_FILE
