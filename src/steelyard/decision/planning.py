@@ -51,7 +51,7 @@ def decide_plan(
     excluded = {name: because for name in weighed if (because := _missing(plan, weighed[name])) is not None}
     left = {name: one for name, one in weighed.items() if name not in excluded}
     ledgers = tuple(
-        plan_ledger(one.facts, one.summary, plan.task, plan.money, file=file, alpha=alpha, seed=seed)
+        plan_ledger(one.facts, one.summary, plan.task, plan.money.written_in(file), file=file, alpha=alpha, seed=seed)
         for one in weighed.values()
     )
     known = {name: (one.facts, one.summary, one.estimates) for name, one in left.items()}

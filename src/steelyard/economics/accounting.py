@@ -48,8 +48,6 @@ class Basis:
     """Range of the full cost of one successful task."""
     stated: Provenance = MEASURED
     """Of what the facts state: hours, labels, cost of training, changes."""
-    file: str = "study.yaml"
-    """Where the money section stands."""
 
 
 def ledger(
@@ -126,7 +124,7 @@ def _lines(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> list[LedgerL
     estimates, success, variable = basis.estimates, basis.success, basis.variable_usd
 
     def assumed(*fields: str) -> Provenance:
-        return weakest(source_of(money, field, file=basis.file) for field in fields)
+        return weakest(source_of(money, field) for field in fields)
 
     def hours(field: Literal["authoring_hours", "maintenance_hours_per_month"]) -> Provenance:
         return basis.stated if getattr(facts, field) is not None else assumed(*_hour_fields(facts, field))

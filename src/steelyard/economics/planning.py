@@ -95,7 +95,7 @@ def plan_ledger(
     has_range = money.assumed_range > 1 or summary.n is not None
     review = [source]
     if summary.review_seconds is None:
-        review = [source_of(money, "review_seconds", file=file)]
+        review = [source_of(money, "review_seconds")]
         if summary.correction_rate is not None:
             is_written = "correction_seconds" in outlook.model_fields_set
             where = f"{file}: task" if is_written else "default of task"
@@ -108,7 +108,6 @@ def plan_ledger(
         cost_per_task=_ends(drawn.cost_per_task(volume), alpha) if has_range else (None, None),
         cost_per_success=_ends(drawn.cost_per_success(volume), alpha) if has_range else (None, None),
         stated=source,
-        file=file,
     )
     return ledger_on(basis, facts, money)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from steelyard.figures import Provenance
 from steelyard.models.spec import NotNegative, Positive, Section
@@ -74,8 +74,21 @@ class MoneySpec(Section):
     stale_after_days: Annotated[int, Field(ge=1)] = 90
     """A price older than this is called out in the verdict."""
 
+    _file: str = PrivateAttr(default="study.yaml")
 
-def source_of(money: MoneySpec, field: str, *, file: str = "study.yaml") -> Provenance:
+    def written_in(self, file: str) -> MoneySpec:
+        """The same section, whose figures say that they stand in another file than study.yaml."""
+        copy = self.model_copy()
+        copy._file = file
+        return copy
+
+    @property
+    def file(self) -> str:
+        """The file this section stands in."""
+        return self._file
+
+
+def source_of(money: MoneySpec, field: str) -> Provenance:
     """Provenance of a field, dotted for the hours: written in the user's file, or a default nobody confirmed.
 
     >>> str(source_of(MoneySpec(), "volume_per_month"))
@@ -88,5 +101,5 @@ def source_of(money: MoneySpec, field: str, *, file: str = "study.yaml") -> Prov
         is_written = is_written and parent in section.model_fields_set
         section = getattr(section, parent)
     is_written = is_written and last in section.model_fields_set
-    place = f"{file}: money.{field}" if is_written else f"default of money.{field}"
+    place = f"{money.file}: money.{field}" if is_written else f"default of money.{field}"
     return Provenance(kind="assumed", source=place)

@@ -207,7 +207,8 @@ def _read_settings(path: Path) -> Settings:
     from steelyard.study.yaml_source import read_checked
 
     absent = Problem(where=str(path), what="there is no such file of settings", hint="it holds money: and goal:")
-    return read_checked(path, Settings, absent=absent)
+    settings = read_checked(path, Settings, absent=absent)
+    return settings.model_copy(update={"money": settings.money.written_in(path.name)})
 
 
 def _settings_text(outcomes: Outcomes) -> str:
