@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from steelyard.decision import wording
@@ -60,6 +60,8 @@ class Weighing:
     baseline: str | None
     alpha: float
     seed: int
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    """Approaches a race took out, with the reason; they did fewer cases than the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,9 @@ def exclusions(weighing: Weighing) -> dict[str, str]:
     """Approaches that are out before costs are compared, with the reason."""
     excluded = {}
     for name, results in weighing.results.items():
+        if name in weighing.dropped:
+            excluded[name] = weighing.dropped[name]
+            continue
         measured = measure(results, weighing.facts[name])
         if isinstance(measured, str):
             excluded[name] = f"its cost per successful task is unknown: {measured}"

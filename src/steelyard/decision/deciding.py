@@ -34,6 +34,7 @@ def decide(
     money: MoneySpec | None = None,
     goal: GoalSpec | None = None,
     baseline: str | None = None,
+    dropped: Mapping[str, str] | None = None,
     alpha: float = 0.05,
     margin: float = 0.02,
     seed: int = 0,
@@ -47,13 +48,23 @@ def decide(
         money: The money section; left out, its defaults.
         goal: Constraints; left out, none.
         baseline: The approach every other one must beat, if it is among them.
+        dropped: Approaches that a race took out, with the reason; they are not candidates.
         alpha: One minus the confidence level of all intervals.
         margin: Success rates within this count as equivalent.
         seed: Of all resampling.
     """
     money, goal = money or MoneySpec(), goal or GoalSpec()
     baseline = baseline if baseline in results else None
-    weighing = Weighing(results=results, facts=facts, money=money, goal=goal, baseline=baseline, alpha=alpha, seed=seed)
+    weighing = Weighing(
+        results=results,
+        facts=facts,
+        money=money,
+        goal=goal,
+        baseline=baseline,
+        alpha=alpha,
+        seed=seed,
+        dropped=dropped or {},
+    )
     excluded = exclusions(weighing)
     draws = draw_candidates(weighing, [name for name in results if name not in excluded])
     economics = assess(
