@@ -8,10 +8,11 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.check import Check
 from benchmarks.contenders import (
     PEERS,
     STEELYARD,
@@ -32,33 +33,6 @@ PEER_C = replace(C, n_cases=2_000)
 """Workload C for peers: a tenth of the cases, since all of them would take some peers many minutes."""
 
 Section = Literal["engine", "peers", "cli"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Check:
-    """One figure that has a limit."""
-
-    what: str
-    measured: float
-    limit: float
-    unit: str
-    at_least: bool = False
-    """The limit is a floor, not a ceiling."""
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the limit is kept."""
-        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
-
-    def row(self) -> tuple[str, str, str, str]:
-        """Cells: what, measured, limit, ok?"""
-        sign = ">=" if self.at_least else "<="
-        return (
-            self.what,
-            f"{_number(self.measured)} {self.unit}",
-            f"{sign} {_number(self.limit)} {self.unit}",
-            "ok" if self.is_met else "MISSED",
-        )
 
 
 def engine_checks() -> tuple[list[Check], dict[Workload, Taken]]:
@@ -166,10 +140,6 @@ def _attempted(figure: Callable[[], str]) -> str:
     except BenchmarkFailed as failure:
         print(failure, file=sys.stderr)
         return "-"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 20 else f"{value:.2f}"
 
 
 def _load() -> str:
