@@ -60,6 +60,10 @@ class ApproachResults:
     completion_tokens: Floats
     review_seconds: Floats
     corrected: Floats
+    judged: Floats
+    """A judge's verdict in 0..1; `nan` where no judge looked. Success stays what people or scorers say."""
+    judge_usd: Floats
+    """USD that judging the case cost; never part of `cost_usd`."""
     cluster: Ints
     """Cluster code per case; cases without a cluster are each their own."""
     is_clustered: bool
@@ -110,8 +114,8 @@ def from_rows(rows: Iterable[Row], *, split: str | None = None) -> dict[str, App
     Args:
         rows: Mappings with `approach`, `case_id` and `success` (1, 0 or `None`); `fingerprint`, `split`, `repeat`,
             `status`, `score`, `schema_pass`, `retried`, `extra_calls`, `transport_retries`, `latency_s`, `own_s`,
-            `cost_usd`, `prompt_tokens`, `cached_tokens`, `completion_tokens`, `review_seconds`, `corrected`,
-            `segment`, `cluster` and `time` where known.
+            `cost_usd`, `prompt_tokens`, `cached_tokens`, `completion_tokens`, `review_seconds`, `corrected`, `judge`,
+            `judge_cost_usd`, `segment`, `cluster` and `time` where known.
         split: Keep rows of this split only; left out, all rows must be of one split.
 
     Returns:
@@ -237,6 +241,8 @@ def _one_approach(name: str, rows: Sequence[Row]) -> ApproachResults:
         completion_tokens=column("completion_tokens"),
         review_seconds=column("review_seconds"),
         corrected=column("corrected"),
+        judged=column("judge"),
+        judge_usd=column("judge_cost_usd"),
         cluster=_frozen(cluster),
         is_clustered=is_clustered,
         segment=tuple(row.get("segment") for row in firsts),

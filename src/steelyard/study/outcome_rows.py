@@ -130,6 +130,15 @@ def _flag(value: object) -> int:
     return int(number)
 
 
+def _share(value: object) -> float:
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return float(value.strip().lower() == "true")
+    number = float(value) if isinstance(value, bool) else _number(value)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
 def _status(value: object) -> str:
     return str(OutcomeStatus(_text(value).lower()))
 
@@ -158,6 +167,8 @@ COLUMNS = (
     _Column(name="cached_tokens", read=_amount, expected=_AMOUNT),
     _Column(name="review_seconds", read=_amount, expected=_AMOUNT),
     _Column(name="corrected", read=_flag, expected=_FLAG),
+    _Column(name="judge", read=_share, expected="a number from 0 to 1 (or true or false)"),
+    _Column(name="judge_cost_usd", read=_amount, expected=_AMOUNT),
     _Column(name="cluster", read=_text, expected="a name"),
     _Column(name="segment", read=_text, expected="a name"),
     _Column(name="time", read=to_utc, expected="a date or time such as 2026-03-31"),
