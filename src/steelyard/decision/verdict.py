@@ -6,6 +6,7 @@ its sentences.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,6 +94,90 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FactorCell:
+    """What one decision factor comes to for one approach."""
+
+    text: str
+    """The answer with its numbers, for a person."""
+    figure: Figure | None = None
+    """The number it turns on; `None` where the answer is not a number."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One cell of `decide --json`'s factors."""
+        return {"text": self.text, "figure": None if self.figure is None else self.figure.to_json()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FactorRow:
+    """One of the eight decision factors, filled for every approach."""
+
+    factor: str
+    """Stable id: `speed`, `labels`, `knowledge`, `change`, `overhead`, `evaluation`, `switching`, `best_use`."""
+    title: str
+    cells: Mapping[str, FactorCell]
+    """By approach, in the order of the standings."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One row of `decide --json`'s factors."""
+        return {
+            "factor": self.factor,
+            "title": self.title,
+            "cells": {approach: cell.to_json() for approach, cell in self.cells.items()},
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvidenceOffer:
+    """What a number of further cases is worth, and what it costs."""
+
+    n_cases: int
+    """Further cases, labelled and done by every candidate."""
+    worth_usd: Figure
+    """Expected saving over the horizon from deciding after these cases instead of now."""
+    price_usd: Figure
+    """Labelling them, and running all candidates on them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One offer of `decide --json`'s worth of evidence."""
+        return {
+            "n_cases": self.n_cases,
+            "worth_usd": self.worth_usd.to_json(),
+            "price_usd": self.price_usd.to_json(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvidenceWorth:
+    """The value of more evidence against its price."""
+
+    n_cases: int
+    """Further cases of the offer that gains most, or loses least."""
+    worth_usd: Figure
+    """Of that offer: expected saving over the horizon from deciding after it instead of now."""
+    price_usd: Figure
+    """Of that offer."""
+    is_worth_it: bool
+    """Whether it is worth more than it costs; if not: stop, it does not matter."""
+    sentence: str
+    perfect_usd: Figure
+    """What knowing everything would be worth over the horizon: no evidence is worth more than this."""
+    offers: tuple[EvidenceOffer, ...] = ()
+    """Each number of cases looked at, fewest first."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The worth of more evidence in `decide --json`."""
+        return {
+            "n_cases": self.n_cases,
+            "worth_usd": self.worth_usd.to_json(),
+            "price_usd": self.price_usd.to_json(),
+            "is_worth_it": self.is_worth_it,
+            "sentence": self.sentence,
+            "perfect_usd": self.perfect_usd.to_json(),
+            "offers": [offer.to_json() for offer in self.offers],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """The recommended next step, with reasons, what would change it, and what is still unknown."""
 
@@ -121,6 +206,10 @@ class Verdict:
     economics: Economics
     as_of: str
     """ISO date of the verdict."""
+    factors: tuple[FactorRow, ...] = ()
+    """The eight decision factors for this task."""
+    worth: EvidenceWorth | None = None
+    """Whether more evidence is worth its price; `None` where there is nothing to choose between."""
 
     @property
     def provenance(self) -> Provenance:
@@ -146,6 +235,8 @@ class Verdict:
             "mistakes": [mistake.to_json() for mistake in self.mistakes],
             "stale_prices": list(self.stale_prices),
             "standings": [standing.to_json(self.provenance) for standing in self.standings],
+            "factors": [row.to_json() for row in self.factors],
+            "worth_of_evidence": None if self.worth is None else self.worth.to_json(),
             "economics": self.economics.to_json(),
         }
 
