@@ -15,7 +15,8 @@ from steelyard.figures import Figure
 from steelyard.report.content import ReportContent
 from steelyard.report.format import shown
 from steelyard.report.json import render_json, report_json
-from steelyard.report.markdown import code, escape, render_markdown
+from steelyard.report.markdown import render_markdown
+from steelyard.report.markup import code, escape
 from steelyard.report.table import COLUMNS, evidence_sentence
 from steelyard.report.terminal import comparison_lines, score_table, verdict_panel
 from tests.report.sample import hostile_content, sample_content

@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steelyard.report.plot import Box, PlotPoint, place_label, plot_svg, plottable
+from steelyard.report.drawing import Box, place_label
+from steelyard.report.plot import PlotPoint, plot_svg, plottable
 from tests.report.sample import sample_content
 
 

@@ -6,17 +6,13 @@ nor mentions work. Transcripts are left to the HTML and JSON forms: they would n
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steelyard.economics.ledger import TERMS
-from steelyard.figures import Figure
 from steelyard.measure.scorecard import Comparison
 from steelyard.report.content import ReportContent, WorstCase
 from steelyard.report.format import (
-    MARKER_MEANINGS,
-    Unit,
     count,
     duration,
     e_value,
@@ -27,6 +23,7 @@ from steelyard.report.format import (
     seconds,
     shown,
 )
+from steelyard.report.markup import bullets, cell, code, escape, folded, legend, table
 from steelyard.report.table import (
     COLUMNS,
     TERM_TITLES,
@@ -39,12 +36,9 @@ from steelyard.report.table import (
     settle_text,
     unknown_notes,
 )
-from steelyard.report.text import as_text, excerpt, one_line
+from steelyard.report.text import as_text, excerpt
 
 _FIELD_LIMIT = 1_500
-_MARKUP = re.compile(r"[\\`*_{}\[\]|~]|^[-+#](?=\s|#)|\$(?!\d)|:(?=//)|(?<=\bwww)\.|(?<=\bmailto):", re.IGNORECASE)
-_REFERENCE = re.compile(r"@(?=\w)|#(?=\d)")
-_WORD_JOINER = "\u2060"
 
 
 def render_markdown(content: ReportContent) -> str:
@@ -61,26 +55,6 @@ def render_markdown(content: ReportContent) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def escape(text: str) -> str:
-    r"""Text that Markdown shows as it is: no markup, HTML, link or mention comes to life.
-
-    >>> escape("<b> [x](javascript:y) a|b http://example.org www.example.org")
-    '&lt;b&gt; \\[x\\](javascript:y) a\\|b http\\://example.org www\\.example.org'
-    """
-    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = _MARKUP.sub(r"\\\g<0>", text)
-    # Mentions and issue numbers are looked for after rendering, where a backslash is gone; a word joiner is not.
-    return _REFERENCE.sub(rf"\g<0>{_WORD_JOINER}", text)
-
-
-def code(text: str) -> str:
-    """Text in a code span that it cannot close, for a table cell as well."""
-    text = one_line(text).replace("|", "\\|")
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * (longest + 1)
-    return f"{fence} {text} {fence}" if text else "(empty)"
-
-
 def _verdict(content: ReportContent) -> list[str]:
     verdict = content.verdict
     mark = marker(verdict.provenance)
@@ -92,8 +66,8 @@ def _verdict(content: ReportContent) -> list[str]:
         "",
         f"> **{escape(verdict.sentence)}**",
         "",
-        *_bullets(verdict.reasons),
-        *_table(
+        *bullets(verdict.reasons),
+        *table(
             ("Take", "Runner-up", "Probability of being best", "Expected loss of being wrong", "Further cases wanted"),
             [
                 (
@@ -113,7 +87,7 @@ def _verdict(content: ReportContent) -> list[str]:
         ("Old prices", verdict.stale_prices),
     ):
         if sentences:
-            lines += [f"**{title}**", "", *_bullets(sentences)]
+            lines += [f"**{title}**", "", *bullets(sentences)]
     return lines
 
 
@@ -126,19 +100,19 @@ def _scores(content: ReportContent) -> list[str]:
         if card.n_unscored:
             cells[1] += f"<br>{count(card.n_unscored)} unscored"
         for column, best_names in zip(COLUMNS, best, strict=True):
-            cells.append(_cell(column.figure_of(card), column.unit, best=card.name in best_names))
+            cells.append(cell(column.figure_of(card), column.unit, best=card.name in best_names))
         rows.append(cells)
     return [
         "## Six metrics",
         "",
         f"95% intervals below the figures; bold: best point estimate of its column. Goal: {goals_text(content.goals)}.",
         "",
-        *_table(["Approach", "Cases", *(column.title for column in COLUMNS)], rows),
-        *_legend(),
-        *_bullets(unknown_notes(content.scorecards)),
+        *table(["Approach", "Cases", *(column.title for column in COLUMNS)], rows),
+        *legend(),
+        *bullets(unknown_notes(content.scorecards)),
         "## Standings",
         "",
-        *_table(
+        *table(
             (
                 "Approach",
                 "Cost per successful task",
@@ -151,7 +125,7 @@ def _scores(content: ReportContent) -> list[str]:
             [
                 (
                     escape(standing.name),
-                    _cell(standing.cost_per_success_usd, "usd"),
+                    cell(standing.cost_per_success_usd, "usd"),
                     f"{escape(probability(standing.p_meets_goal))} {marker(standing.cost_per_success_usd.provenance)}"
                     if content.goals.is_any
                     else "none set",
@@ -171,11 +145,11 @@ def _scores(content: ReportContent) -> list[str]:
 def _comparisons(content: ReportContent) -> list[str]:
     involved, others = comparisons_with(content.verdict.choice, content.comparisons)
     lines = ["## Paired comparisons", "", *_comparison_table(involved)]
-    return [*lines, *_folded(f"All other pairs ({len(others)})", _comparison_table(others))] if others else lines
+    return [*lines, *folded(f"All other pairs ({len(others)})", _comparison_table(others))] if others else lines
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> list[str]:
-    return _table(
+    return table(
         (
             "Compared",
             "Cases",
@@ -192,7 +166,7 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> list[str]:
                 count(pair.n),
                 count(pair.a_only),
                 count(pair.b_only),
-                _cell(pair.difference, "points"),
+                cell(pair.difference, "points"),
                 escape(p_value(pair.p_adjusted)),
                 escape(e_value(pair.e_value)),
                 escape(evidence_sentence(pair)),
@@ -209,7 +183,7 @@ def _ledger(content: ReportContent) -> list[str]:
         "",
         "US dollars a month.",
         "",
-        *_table(
+        *table(
             (
                 "Approach",
                 *(TERM_TITLES[term] for term in TERMS),
@@ -221,11 +195,11 @@ def _ledger(content: ReportContent) -> list[str]:
             [
                 (
                     escape(ledger.approach),
-                    *(_cell(ledger.terms[term], "usd") if term in ledger.terms else "–" for term in TERMS),
-                    _cell(ledger.total_usd_per_month, "usd"),
-                    _cell(ledger.cost_per_task_usd, "usd"),
-                    _cell(ledger.cost_per_success_usd, "usd"),
-                    _cell(ledger.setup_usd, "usd"),
+                    *(cell(ledger.terms[term], "usd") if term in ledger.terms else "–" for term in TERMS),
+                    cell(ledger.total_usd_per_month, "usd"),
+                    cell(ledger.cost_per_task_usd, "usd"),
+                    cell(ledger.cost_per_success_usd, "usd"),
+                    cell(ledger.setup_usd, "usd"),
                 )
                 for ledger in economics.ledgers
             ],
@@ -235,19 +209,19 @@ def _ledger(content: ReportContent) -> list[str]:
         (
             escape(ledger.approach),
             escape(line.label),
-            _cell(line.usd_per_month, "usd"),
+            cell(line.usd_per_month, "usd"),
             escape(line.working),
             escape(str(line.usd_per_month.provenance)),
         )
         for ledger in economics.ledgers
         for line in ledger.lines
     ]
-    lines += _folded(
+    lines += folded(
         "How each amount was worked out",
-        _table(("Approach", "For", "A month", "Working", "Where it comes from"), workings),
+        table(("Approach", "For", "A month", "Working", "Where it comes from"), workings),
     )
-    lines += _bullets([item.sentence for item in economics.break_evens])
-    return lines + _bullets([hinge.sentence for hinge in economics.hinges])
+    lines += bullets([item.sentence for item in economics.break_evens])
+    return lines + bullets([hinge.sentence for hinge in economics.hinges])
 
 
 def _gates(content: ReportContent) -> list[str]:
@@ -255,7 +229,7 @@ def _gates(content: ReportContent) -> list[str]:
     lines = [
         "## Gates",
         "",
-        *_table(
+        *table(
             ("Question", "Answer", "Evidence", "Cheapest evidence"),
             [
                 (escape(gate.question), gate.answer, escape(gate.evidence), escape(gate.cheapest_evidence or "–"))
@@ -280,7 +254,7 @@ def _worst_cases(content: ReportContent) -> list[str]:
         return ["## Worst cases", "", "No case was failed by any approach.", ""]
     lines = ["## Worst cases", ""]
     for case in content.worst_cases:
-        lines += _folded(f"{escape(case.case_id)} ({escape(case.where)})", _worst_case(case, content))
+        lines += folded(f"{escape(case.case_id)} ({escape(case.where)})", _worst_case(case, content))
     return lines
 
 
@@ -290,7 +264,7 @@ def _worst_case(case: WorstCase, content: ReportContent) -> list[str]:
         *(f"- {escape(name)}: {code(excerpt(as_text(value), _FIELD_LIMIT))}" for name, value in case.fields.items()),
         f"- **Expected:** {_output(case.expected) if case.expected is not None else 'unknown'}",
         "",
-        *_table(
+        *table(
             ("Approach", "Output", "Ended", "Score", "Latency", "Cost", "Problem"),
             [
                 (
@@ -332,7 +306,7 @@ def _method(content: ReportContent) -> list[str]:
             (
                 escape(row.approach),
                 f"{escape(time)} {marker(row.seconds.provenance)}",
-                _cell(row.cost_usd, "usd"),
+                cell(row.cost_usd, "usd"),
                 count(row.n_examples),
                 "found on disk" if row.reused else "in this run",
                 escape("; ".join(facts) or "–"),
@@ -343,8 +317,8 @@ def _method(content: ReportContent) -> list[str]:
         "",
         f"{splits} cases; the test split was scored {looks}.",
         "",
-        *_bullets(content.data_notes),
-        *_table(("Approach", "Preparation", "Cost", "Labelled cases", "Made", "Card"), setup),
+        *bullets(content.data_notes),
+        *table(("Approach", "Preparation", "Cost", "Labelled cases", "Made", "Card"), setup),
         *(f"- Model {escape(model.endpoint)}: {code(model.identity)}" for model in method.models),
         f"- Seeds: {', '.join(f'{escape(name)} {seed}' for name, seed in method.seeds.items())}",
         f"- Repeats per case: {count(method.repeats)}",
@@ -352,30 +326,6 @@ def _method(content: ReportContent) -> list[str]:
         f"- Study digest: {code(method.study_digest)}",
         f"- Made by: {code(method.command)}",
         "",
-        *_legend(),
-        *_bullets([str(source) for source in provenance_sources(content)]),
+        *legend(),
+        *bullets([str(source) for source in provenance_sources(content)]),
     ]
-
-
-def _cell(figure: Figure, unit: Unit, *, best: bool = False) -> str:
-    text = shown(figure, unit)
-    value = f"**{escape(text.text)}**" if best else escape(text.text)
-    return f"{value} {text.marker}" + (f"<br>{escape(text.interval)}" if text.interval else "")
-
-
-def _legend() -> list[str]:
-    return [f"Letters: {'; '.join(f'**{letter}** {meaning}' for letter, meaning in MARKER_MEANINGS.items())}.", ""]
-
-
-def _bullets(sentences: Iterable[str]) -> list[str]:
-    lines = [f"- {escape(sentence)}" for sentence in sentences]
-    return [*lines, ""] if lines else []
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}", *lines, ""] if lines else []
-
-
-def _folded(title: str, lines: Sequence[str]) -> list[str]:
-    return ["<details>", f"<summary>{title}</summary>", "", *lines, "</details>", ""]
