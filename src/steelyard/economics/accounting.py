@@ -130,7 +130,7 @@ def _lines(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> list[LedgerL
         return basis.stated if getattr(facts, field) is not None else assumed(*_hour_fields(facts, field))
 
     def line(term: TermName, label: str, figure: Figure, working: str) -> LedgerLine:
-        return LedgerLine(term=term, label=label, usd_per_month=figure, working=working)
+        return LedgerLine(name="", term=term, label=label, usd_per_month=figure, formula="", inputs={}, working=working)
 
     def amount(term: TermName, label: str, usd: float, provenance: Provenance, working: str) -> LedgerLine:
         return line(term, label, Figure(value=usd, provenance=provenance), working)

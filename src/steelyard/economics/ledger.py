@@ -1,7 +1,7 @@
-"""Result types of the economics room: ledgers, break-even volumes, and what the ranking hinges on.
+"""Result types of the economics room: ledgers, break-even volumes, paybacks, and what the ranking hinges on.
 
-Only shapes live here; `steelyard.economics.accounting` fills in the ledgers, `crossing` and `flips` the rest.
-Money is US dollars, unrounded.
+Only shapes live here; `steelyard.economics.accounting` fills in the ledgers, `crossing`, `payback`, `flips`, `variance`
+and `sweep` the rest. Money is US dollars, unrounded.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from steelyard.figures import MEASURED, Figure, Provenance
 
 TermName = Literal["variable", "review", "failure", "upkeep", "setup"]
 BreakEvenKind = Literal["from", "up_to", "always", "never", "unknown"]
+PaybackKind = Literal["months", "at_once", "never", "unknown"]
 TERMS: tuple[TermName, ...] = ("variable", "review", "failure", "upkeep", "setup")
 """The five terms of a ledger, in the order of the formula."""
 
@@ -27,6 +28,32 @@ class Changes:
     """Hours to put one change into prompt, schema and tests."""
     relabelled: float
     """Labelled cases to label again, or anew, after one change; counted for approaches that need labels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepCost:
+    """What one step of an approach (extract, validate, repair, ...) takes per task, on average over all tasks."""
+
+    step: str
+    calls: float
+    """Calls per task, failed and repeated ones included."""
+    prompt_tokens: float
+    completion_tokens: float
+    seconds: float
+    """Seconds spent in its calls."""
+    usd: float | None
+    """USD per task; `None` when no price is known."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One step of a ledger of `decide --json`."""
+        return {
+            "step": self.step,
+            "calls": self.calls,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "seconds": self.seconds,
+            "usd": self.usd,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +71,21 @@ class ApproachFacts:
     """Machine seconds of its preparation."""
     setup_cost_usd: float | None = 0.0
     """Machine cost of its preparation in USD; `None` when no price is known."""
+    search_cost_usd: float | None = 0.0
+    """What looking for its prompt, examples or settings cost in calls, in USD, once; `None` when not known."""
+    index_cost_usd: float | None = None
+    """Machine cost of building its index again in USD; `None` takes that of its preparation, unless it trains too.
+    Counted `money.reindex_per_month` times for approaches that pull the retrieval lever."""
     price: Provenance = MEASURED
     """Where the price of its calls came from; `quoted` ones can go stale."""
+    batch_discount: float | None = None
+    """Share off the price for calls that can wait, 0..1; counted for `money.batch_share` of the tasks."""
+    cached_saving_usd_per_task: float | None = None
+    """What prompt caching saved, in USD per task; the measured cost is already lower by it."""
+    judge_usd_per_case: float | None = None
+    """What judging one case cost, in USD; shown apart, never part of what a success costs."""
+    step_costs: tuple[StepCost, ...] = ()
+    """What its calls cost, step by step; empty when not recorded."""
     endpoint: str | None = None
     """Name of the endpoint it calls."""
     is_local: bool = True
@@ -65,19 +105,30 @@ class ApproachFacts:
 class LedgerLine:
     """One named amount of a term."""
 
+    name: str
+    """Stable id: `model_calls`, `review`, `failed_tasks`, ..."""
     term: TermName
     label: str
     """What is paid for, readable by a finance lead."""
     usd_per_month: Figure
+    formula: str
+    """The amount as arithmetic (`+ - * / ( )`, numbers and names of `inputs`), valid in Python and in a spreadsheet;
+    empty when the amount is unknown."""
+    inputs: Mapping[str, Figure]
+    """Every name of the formula. `money__wage_per_hour_usd` is `money.wage_per_hour_usd`: one and the same input for
+    all approaches, as is `task__...` of a plan; the other names belong to this approach."""
     working: str
     """How the amount was worked out, with the numbers put in."""
 
     def to_json(self) -> dict[str, Any]:
         """One line of `decide --json`'s ledgers."""
         return {
+            "name": self.name,
             "term": self.term,
             "label": self.label,
             "usd_per_month": self.usd_per_month.to_json(),
+            "formula": self.formula,
+            "inputs": {name: figure.to_json() for name, figure in self.inputs.items()},
             "working": self.working,
         }
 
@@ -99,6 +150,11 @@ class Ledger:
     """Interval: bootstrap over success and variable cost; assumed inputs are held at their values."""
     setup_usd: Figure
     """One-off cost before it is spread over the horizon."""
+    apart: tuple[LedgerLine, ...] = ()
+    """Amounts worth knowing that are in no sum: judging, the idle share of hosting, what prompt caching saved. Their
+    term is the one they belong to, or are a part of."""
+    steps: tuple[StepCost, ...] = ()
+    """The line `model_calls` by step, summing up to it per task; empty when steps were not recorded."""
 
     def to_json(self) -> dict[str, Any]:
         """One ledger of `decide --json`."""
@@ -112,6 +168,8 @@ class Ledger:
             "cost_per_task_usd": self.cost_per_task_usd.to_json(),
             "cost_per_success_usd": self.cost_per_success_usd.to_json(),
             "setup_usd": self.setup_usd.to_json(),
+            "apart": [line.to_json() for line in self.apart],
+            "steps": [step.to_json() for step in self.steps],
         }
 
 
@@ -178,6 +236,88 @@ class Hinge:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Payback:
+    """After how many months the higher one-off cost of `a` is earned back by its lower running cost against `b`."""
+
+    a: str
+    b: str
+    kind: PaybackKind
+    """`months`; `at_once`: `a` costs no more at first and no more to run; `never`: running it costs no less."""
+    months: float | None
+    """At the point estimates; 0 for `at_once`, `None` for `never` and `unknown`."""
+    low: float | None
+    """Lower end over the bootstrap and the stated ranges; 0 reads 'at once'."""
+    high: float | None
+    """Upper end; `None` reads 'never'."""
+    as_of: str
+    """ISO date of the assessment; prices move."""
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """One payback of `decide --json`."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "kind": self.kind,
+            "months": self.months,
+            "low": self.low,
+            "high": self.high,
+            "as_of": self.as_of,
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VarianceShare:
+    """How much of what is uncertain about the two cheapest approaches comes from one input."""
+
+    name: str
+    """Field of study.yaml or of the plan (`money.wage_per_hour_usd`), or a measured figure (`tuned: success`)."""
+    label: str
+    first_order: Figure
+    """Share, 0..1, of the variance of the cost difference that knowing this input would remove on average."""
+    total: Figure
+    """Share, 0..1, that would be left if only this input were unknown; above `first_order` where inputs act together."""
+    sentence: str
+    a: str = ""
+    """The cheapest approach."""
+    b: str = ""
+    """The next one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One share of `decide --json`."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "first_order": self.first_order.to_json(),
+            "total": self.total.to_json(),
+            "sentence": self.sentence,
+            "a": self.a,
+            "b": self.b,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VolumeSweep:
+    """Cost of one successful task over a range of monthly volumes, everything else held."""
+
+    volumes: tuple[float, ...]
+    """Tasks a month, evenly spaced on a log scale around the present volume."""
+    cost_per_success: Mapping[str, tuple[float, ...]]
+    """USD by approach, one per volume; approaches without success or without a known cost are left out."""
+    present: float
+    """Tasks a month now."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The volume sweep of `decide --json`."""
+        return {
+            "volumes": list(self.volumes),
+            "cost_per_success_usd": {name: list(costs) for name, costs in self.cost_per_success.items()},
+            "present": self.present,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Economics:
     """Everything the economics room says about one set of approaches."""
 
@@ -185,6 +325,12 @@ class Economics:
     break_evens: tuple[BreakEven, ...]
     hinges: tuple[Hinge, ...]
     """One per assumed input that was varied, also those that change nothing (`flips_at` is `None`)."""
+    paybacks: tuple[Payback, ...] = ()
+    """One per pair of approaches, the one with the higher one-off cost first."""
+    shares: tuple[VarianceShare, ...] = ()
+    """Of what is uncertain about the two cheapest approaches, by input, the largest first."""
+    sweep: VolumeSweep | None = None
+    """`None` where no cost is known."""
 
     def ledger_of(self, approach: str) -> Ledger:
         """The ledger of one approach.
@@ -203,4 +349,7 @@ class Economics:
             "ledgers": [ledger.to_json() for ledger in self.ledgers],
             "break_evens": [break_even.to_json() for break_even in self.break_evens],
             "hinges": [hinge.to_json() for hinge in self.hinges],
+            "paybacks": [payback.to_json() for payback in self.paybacks],
+            "variance_shares": [share.to_json() for share in self.shares],
+            "volume_sweep": self.sweep.to_json() if self.sweep else None,
         }
