@@ -28,6 +28,8 @@ class Changes:
     """Hours to put one change into prompt, schema and tests."""
     relabelled: float
     """Labelled cases to label again, or anew, after one change; counted for approaches that need labels."""
+    stated_by: Provenance = MEASURED
+    """Where this was written down; the same for all approaches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +101,10 @@ class ApproachFacts:
     is_imported: bool = False
     """Whether its results were made elsewhere. What preparing it took is then unknown, and without levers what building
     and keeping it takes as well; the ledger leaves these lines out and says so."""
+    stated: frozenset[str] = frozenset()
+    """Of an imported approach: `n_labels` and `setup_cost_usd` where its settings state them, 0 or not."""
+    stated_by: Provenance = MEASURED
+    """Where hours, labels and setup cost of its own were written down."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

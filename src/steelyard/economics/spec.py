@@ -69,6 +69,10 @@ class MoneySpec(Section):
     """Hours to collect and clean the data of one retraining."""
     hosting_usd_per_month: NotNegative = 0.0
     """Rent for serving a tuned model of your own; counted for approaches that pull the tuning lever."""
+    reindex_per_month: NotNegative = 0.0
+    """How often documents or examples are indexed again; counted for approaches that pull the retrieval lever."""
+    batch_share: Share = 0.0
+    """Share of tasks that can wait a day; they get the `batch_discount` of a price, where there is one."""
     assumed_range: Annotated[float, Field(ge=1, le=10)] = 1.5
     """Hours and wages may be off by this factor either way; widens the break-even volumes."""
     stale_after_days: Annotated[int, Field(ge=1)] = 90

@@ -35,6 +35,8 @@ class PriceSpec(Section):
     """USD per million generated tokens."""
     cached_input: NotNegative | None = None
     """USD per million prompt tokens served from the provider's cache; left out, they cost as much as others."""
+    batch_discount: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share off both prices for calls that can wait (the vendor's batch rate), 0..1; see `money.batch_share`."""
     source: str = "study.yaml"
     """The page the price was read from."""
     as_of: date | None = None
