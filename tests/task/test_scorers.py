@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steelyard.task.resolve import resolve_task
-from steelyard.task.scorers import SCORERS, Scored, fold_text, score_output
+from steelyard.task.scorers import SCORERS, Scored, score_output
 from steelyard.task.spec import TaskSpec
 from steelyard.task.task import Task
+from steelyard.task.text import fold_text
 
 
 def task_with(scorer: str) -> Task:
@@ -52,7 +53,7 @@ def test_scores(
 def test_no_output_is_wrong_and_no_expected_output_is_unscored(scorer: str) -> None:
     """A crash counts against the approach; a missing label counts against nobody."""
     task = task_with(scorer)
-    assert score_output(None, {"a": "x", "b": "y"}, task) == Scored(score=0.0)
+    assert score_output(None, {"a": "x", "b": "y"}, task).score == 0.0
     for expected in (None, {}, {"a": "x"}):
         scored = score_output({"a": "x", "b": "y"}, expected, task)
         assert scored.score is None

@@ -24,8 +24,8 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
-from steelyard.task.scorers import fold_text
 from steelyard.task.task import Task
+from steelyard.task.text import fold_text
 
 _MAX_ERRORS = 3
 _MAX_LISTED = 20

@@ -11,6 +11,7 @@ import jsonschema_rs
 import orjson
 
 from steelyard.errors import InputError, Problem
+from steelyard.task.functions import resolve_scoring
 from steelyard.task.spec import TaskSpec
 from steelyard.task.task import Task
 
@@ -50,6 +51,7 @@ def resolve_task(spec: TaskSpec, folder: Path) -> Task:
         schema = _checked(schema, where, spec.expected)
     else:
         schema = _checked(spec.output_schema, _WHERE, spec.expected)
+    scoring, functions, digests = resolve_scoring(spec, folder) if spec.scoring is not None else (None, {}, {})
     return Task(
         instruction=spec.instruction.strip(),
         input_fields=tuple(spec.input),
@@ -58,6 +60,9 @@ def resolve_task(spec: TaskSpec, folder: Path) -> Task:
         labels=labels,
         label_definitions=definitions,
         scorer=spec.scorer,
+        scoring=scoring,
+        functions=functions,
+        function_digests=digests,
         success_threshold=spec.success_threshold,
         max_output_tokens=spec.max_output_tokens,
     )

@@ -2,13 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from steelyard.models.spec import Section
+from steelyard.models.spec import NotNegative, Positive, Section
 
 ScorerName = Literal["exact", "normalised", "fields"]
+FieldKind = Literal[
+    "exact",
+    "normalised",
+    "number",
+    "money",
+    "date",
+    "set",
+    "list",
+    "regex",
+    "contains",
+    "similar",
+    "judge",
+    "python",
+]
+
+_BELONGS_TO: dict[str, tuple[FieldKind, ...]] = {
+    "tolerance": ("number", "money"),
+    "relative_tolerance": ("number", "money"),
+    "day_first": ("date",),
+    "fields": ("list",),
+    "pattern": ("regex",),
+    "threshold": ("similar", "judge"),
+    "rubric": ("judge",),
+    "model": ("judge",),
+    "function": ("python",),
+}
+_NEEDS: dict[FieldKind, str] = {"judge": "rubric", "python": "function"}
+
+
+class FieldScoring(Section):
+    """How one field of the output is compared with what was expected."""
+
+    kind: FieldKind = "normalised"
+    """`exact`: equal in value and kind. `normalised`: equal after case, spacing and punctuation are folded. `number`: a
+    number, also where it is written as text. `money`: the same with currency signs and thousands separators of any
+    country. `date`: the same day, however it is written. `set`: a list whose order does not matter (F1). `list`: a list
+    of objects, each matched with the one most like it (F1 over `fields`). `regex`: the whole answer matches `pattern`, or else
+    the expected value read as a pattern. `contains`: the expected value occurs in the answer. `similar`: the embeddings
+    of both are at least `threshold` alike. `judge`: a model compares both by `rubric`. `python`: a function of the
+    study folder."""
+    weight: Positive = 1.0
+    """Part of the field in the score of the case."""
+    tolerance: NotNegative = 0.0
+    """`number`, `money`: differences up to this count as equal."""
+    relative_tolerance: NotNegative = 0.0
+    """`number`, `money`: differences up to this share of the expected value count as equal."""
+    day_first: bool = True
+    """`date`: whether 03/04/2026 is the third of April."""
+    fields: dict[str, FieldScoring] | None = None
+    """`list`: how the fields of an item are compared; left out, all that are expected, normalised."""
+    pattern: str | None = None
+    """`regex`: what the whole answer has to match."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """`similar`: the least likeness that counts as right. `judge`: the least mark."""
+    rubric: str | None = None
+    """`judge`: what makes an answer right, in words."""
+    model: str = "local"
+    """`judge`: the model that judges: `local` or a name under `models.endpoints`."""
+    function: str | None = None
+    """`python`: `FILE.py:NAME` in the study folder; called with the field of the output, the expected one and the whole
+    output; returns a number from 0 to 1, true, false, or `None` where it cannot say."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_alone(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
+        return {"kind": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Self:
+        for option, kinds in _BELONGS_TO.items():
+            if option in self.model_fields_set and self.kind not in kinds:
+                raise ValueError(f"{option} belongs to {' and '.join(kinds)}, not to {self.kind}")
+        needed = _NEEDS.get(self.kind)
+        if needed is not None and getattr(self, needed) is None:
+            raise ValueError(f"{self.kind} needs {needed}")
+        if self.fields and any(inner.kind in ("judge", "python", "list") for inner in self.fields.values()):
+            raise ValueError("fields of an item cannot be a judge, a function or a list")
+        return self
 
 
 class TaskSpec(Section):
@@ -28,6 +106,9 @@ class TaskSpec(Section):
     scorer: ScorerName = "exact"
     """`exact`: every expected field equal; `normalised`: equal after case, spacing and punctuation are folded;
     `fields`: the share of expected fields that are right (normalised)."""
+    scoring: dict[str, FieldScoring] | None = None
+    """How each expected field is compared, in place of `scorer`: a kind alone, or a kind with its options. Fields left
+    out are `normalised`. The score is the mean over the fields by weight."""
     success_threshold: Annotated[float, Field(gt=0, le=1)] = 1.0
     """A case succeeds when its score is at least this and its output is valid."""
     max_output_tokens: Annotated[int, Field(ge=1)] = 48
@@ -42,6 +123,18 @@ class TaskSpec(Section):
                 if isinstance(value.get(key), str):
                     value[key] = [value[key]]
         return value
+
+    @model_validator(mode="after")
+    def _scoring_is_of_expected_fields(self) -> TaskSpec:
+        if self.scoring is not None:
+            if "scorer" in self.model_fields_set:
+                raise ValueError("give either scorer or scoring, not both")
+            unknown = [name for name in self.scoring if name not in self.expected]
+            if unknown:
+                raise ValueError(
+                    f"scoring names {', '.join(map(repr, unknown))}, which {'is' if len(unknown) == 1 else 'are'} not expected"
+                )
+        return self
 
     @model_validator(mode="after")
     def _labels_belong_to_one_field(self) -> TaskSpec:

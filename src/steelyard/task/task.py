@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from steelyard.task.spec import ScorerName
+from steelyard.task.spec import FieldScoring, ScorerName
+
+ScoreFunction = Callable[[Any, Any, Mapping[str, Any]], float | bool | None]
+"""A study's own scorer: field of the output, expected field, whole output -> 0..1, or `None` where it cannot say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +28,12 @@ class Task:
     """Allowed values of the one expected field in a classification task; else empty."""
     label_definitions: Mapping[str, str] | None = None
     scorer: ScorerName = "exact"
+    scoring: Mapping[str, FieldScoring] | None = None
+    """By expected field, all of them; `None` where `scorer` says it for all."""
+    functions: Mapping[str, ScoreFunction] = field(default_factory=dict)
+    """The study's own functions by `FILE.py:NAME`."""
+    function_digests: Mapping[str, str] = field(default_factory=dict)
+    """Digest of the file behind each of them."""
     success_threshold: float = 1.0
     max_output_tokens: int = 48
 
@@ -39,7 +48,7 @@ class Task:
 
     def digest(self) -> str:
         """Content address of everything that can change an answer or its score."""
-        body = [
+        body: list[Any] = [
             self.instruction,
             self.input_fields,
             self.expected_fields,
@@ -50,4 +59,7 @@ class Task:
             self.success_threshold,
             self.max_output_tokens,
         ]
+        if self.scoring is not None:
+            scoring = {name: one.model_dump(mode="json", exclude_unset=True) for name, one in self.scoring.items()}
+            body += [scoring, dict(self.function_digests)]
         return hashlib.blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
