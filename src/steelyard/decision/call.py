@@ -76,6 +76,8 @@ class Call:
     p_best: float | None = None
     loss_usd: float | None = None
     cases_to_settle: int | None = None
+    is_open: bool = False
+    """Whether it is the number of cases that keeps the evidence from carrying a choice."""
 
 
 def exclusions(weighing: Weighing) -> dict[str, str]:
@@ -143,8 +145,8 @@ def call_it(weighing: Weighing, draws: JointDraws | None, excluded: Mapping[str,
     )
     if not is_sure:
         more = _cases_to_settle(draws, choice, runner_up)
-        sentence = wording.cannot_tell(choice, runner_up, p_best, loss, more)
-        return replace(call, choice=None, sentence=sentence, cases_to_settle=more)
+        sentence = wording.cannot_tell(choice, runner_up, p_best, loss)
+        return replace(call, choice=None, sentence=sentence, cases_to_settle=more, is_open=True)
     other = _turned_by_unscored(weighing, draws, choice)
     if other is not None:
         n_unscored = max(weighing.results[name].n_unscored for name in draws.names)

@@ -18,10 +18,12 @@ from steelyard.decision.gates import Evidence, pass_gates
 from steelyard.decision.mistakes import find_mistakes
 from steelyard.decision.spec import GoalSpec
 from steelyard.decision.standings import JointDraws, p_meets_goal
-from steelyard.decision.verdict import Standing, Verdict
+from steelyard.decision.verdict import EvidenceWorth, Standing, Verdict
+from steelyard.decision.worth import worth_of_evidence
 from steelyard.economics.assessment import assess
 from steelyard.economics.ledger import ApproachFacts, Economics
 from steelyard.economics.spec import MoneySpec
+from steelyard.figures import weakest
 from steelyard.measure.results import ApproachResults
 from steelyard.measure.scoring import rung_of, success_rate
 
@@ -75,9 +77,17 @@ def decide(
     call = call_it(weighing, draws, excluded)
     standings = _standings(weighing, draws, excluded, economics, first=call.leader)
     hinges = tuple(hinge for hinge in economics.hinges if hinge.flips_at is not None)
+    worth = worth_of_evidence(
+        draws,
+        call.leader,
+        results,
+        facts,
+        money,
+        provenance=weakest(ledger.cost_per_success_usd.provenance for ledger in economics.ledgers),
+    )
     return Verdict(
         choice=call.choice,
-        sentence=call.sentence,
+        sentence=_sentence(call, worth),
         reasons=_reasons(weighing, draws, economics, call, excluded),
         runner_up=call.runner_up,
         p_best=call.p_best,
@@ -92,10 +102,18 @@ def decide(
         standings=standings,
         economics=economics,
         as_of=as_of.isoformat(),
+        worth=worth,
     )
 
 
 # --- private ---------------------------------------------------------------------------------------------------------
+
+
+def _sentence(call: Call, worth: EvidenceWorth | None) -> str:
+    """The call; where further cases might settle it, with how many and whether they are worth their price."""
+    if not call.is_open or call.leader is None:
+        return call.sentence
+    return f"{call.sentence} {wording.to_settle(call.leader, call.cases_to_settle, worth)}"
 
 
 def _standings(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from steelyard.decision.spec import GoalSpec
+from steelyard.decision.verdict import EvidenceWorth
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.figures import Figure
 
@@ -81,18 +82,47 @@ def chosen(choice: str, p_best: float, loss_usd: float, runner_up: str | None, *
     return f"Take {choice}{over}: it costs least per successful task with probability {likelihood(p_best)} ({wrong})."
 
 
-def cannot_tell(leader: str, runner_up: str | None, p_best: float, loss_usd: float, more: int | None) -> str:
-    """The verdict when the evidence does not carry one."""
+def cannot_tell(leader: str, runner_up: str | None, p_best: float, loss_usd: float) -> str:
+    """The verdict when the evidence does not carry one; `to_settle` says what would."""
     against = f" and {runner_up}" if runner_up else ""
-    settle = (
-        f"About {more:,} more cases should settle it."
-        if more
-        else "More cases of the same kind would not settle it; better figures for the assumed inputs might."
-    )
     return (
         f"Cannot tell yet between {leader}{against}: {leader} leads with probability {likelihood(p_best)} only"
-        f" (expected loss of being wrong: {usd_per_month(loss_usd)}). {settle}"
+        f" (expected loss of being wrong: {usd_per_month(loss_usd)})."
     )
+
+
+def to_settle(leader: str, more: int | None, worth: EvidenceWorth | None) -> str:
+    """What would settle an open verdict, and whether that is worth its price."""
+    needed = f"About {more:,} more cases should settle it." if more else None
+    if worth is None:
+        return needed or "No realistic number of further cases would settle it."
+    if worth.is_worth_it:
+        return f"{needed} {worth.sentence}" if needed else worth.sentence
+    if needed is None:
+        needed = "No realistic number of further cases would settle it; better figures for the assumed inputs might."
+    return f"{needed} {worth.sentence} Until then {leader} will do."
+
+
+def more_evidence(n: int, *, worth: float, price: float, perfect: float, months: float, is_worth_it: bool) -> str:
+    """Whether further cases are worth their price."""
+    over = f"over {months:g} months"
+    if is_worth_it:
+        return f"Label {n:,} more cases and run them: that costs {usd(price)} and is worth {about(worth)} {over}."
+    if perfect < 1:
+        return (
+            f"Stop, it does not matter: even knowing every case would be worth less than $1 {over}, and {n:,} more cases"
+            f" would cost {usd(price)}."
+        )
+    return f"Stop: {n:,} more cases would cost {usd(price)} and are worth {about(worth)} {over}."
+
+
+def about(amount: float) -> str:
+    """An amount that is estimated: no cents.
+
+    >>> about(0.3), about(52.4)
+    ('less than $1', '$52')
+    """
+    return "less than $1" if abs(amount) < 1 else f"{'-' if amount < 0 else ''}${abs(amount):,.0f}"
 
 
 def flips_with_unscored(leader: str, other: str, n_unscored: int) -> str:
