@@ -9,24 +9,33 @@ anything but an answer is a failure and stays in the denominator. An unscored ou
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import InputError, Problem
+from steelyard.measure.layout import Floats, Ints, Layout, Shared, frozen
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+if TYPE_CHECKING:
+    import polars as pl
 
 ANSWERED = "answered"
 """The one status that can be a success."""
 
 Row = Mapping[str, Any]
+
+LABELS = ("approach", "case_id", "status", "cluster", "segment", "time", "fingerprint", "split")
+"""Columns of outcomes that hold text."""
+
+NUMBERS = (
+    "success", "score", "schema_pass", "retried", "extra_calls", "transport_retries", "latency_s", "own_s", "cost_usd",
+    "prompt_tokens", "cached_tokens", "completion_tokens", "review_seconds", "corrected", "judge", "judge_cost_usd",
+)  # fmt: skip
+"""Columns of outcomes that hold numbers; each is averaged within a case."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,10 +121,8 @@ def from_rows(rows: Iterable[Row], *, split: str | None = None) -> dict[str, App
     """Outcomes by approach, in the order in which the approaches first appear.
 
     Args:
-        rows: Mappings with `approach`, `case_id` and `success` (1, 0 or `None`); `fingerprint`, `split`, `repeat`,
-            `status`, `score`, `schema_pass`, `retried`, `extra_calls`, `transport_retries`, `latency_s`, `own_s`,
-            `cost_usd`, `prompt_tokens`, `cached_tokens`, `completion_tokens`, `review_seconds`, `corrected`, `judge`,
-            `judge_cost_usd`, `segment`, `cluster` and `time` where known.
+        rows: Mappings with `approach`, `case_id` and `success` (1, 0 or `None`); `repeat` and the other columns of
+            `LABELS` and `NUMBERS` where known.
         split: Keep rows of this split only; left out, all rows must be of one split.
 
     Returns:
@@ -125,22 +132,45 @@ def from_rows(rows: Iterable[Row], *, split: str | None = None) -> dict[str, App
         InputError: Splits are mixed, an approach appears in two versions, an outcome appears twice, or success is
             not 0 or 1.
     """
-    by_approach: dict[str, list[Row]] = {}
-    for row in rows:
-        if split is None or row.get("split", split) == split:
-            by_approach.setdefault(row["approach"], []).append(row)
+    import polars as pl
+
+    kept = [row for row in rows if split is None or row.get("split", split) == split]
+    columns = {name: pl.Series([_label(row.get(name)) for row in kept], dtype=pl.String) for name in LABELS}
+    columns["repeat"] = pl.Series([row.get("repeat") or 0 for row in kept], dtype=pl.Int64)
+    for name in NUMBERS:
+        columns[name] = pl.Series(np.array([row.get(name) for row in kept], dtype=np.float64), nan_to_null=True)
+    return from_frame(pl.DataFrame(columns))
+
+
+def from_frame(outcomes: pl.DataFrame) -> dict[str, ApproachResults]:
+    """The same for outcomes that are columns already.
+
+    Args:
+        outcomes: One row an outcome, in any order; columns as for `from_rows`, null where unknown. Only `approach`,
+            `case_id` and `success` must be there.
+
+    Raises:
+        InputError: As for `from_rows`.
+    """
+    names = outcomes["approach"].unique(maintain_order=True).to_list()
     problems: list[Problem] = []
-    splits = {row.get("split") or "test" for kept in by_approach.values() for row in kept}
+    splits = {split or "test" for split in _distinct(outcomes, "split")}
     if len(splits) > 1:
         found = ", ".join(sorted(splits))
         problems.append(
             Problem(what=f"outcomes of several splits are mixed: {found}", hint="score one split at a time")
         )
-    for name, kept in by_approach.items():
-        problems += _problems(name, kept)
+    results = {}
+    shared = Shared()
+    for name in names:
+        mine = _rows_of(outcomes, name)
+        layout = shared.layout(mine)
+        problems += _problems(name, mine, layout)
+        if not problems:
+            results[name] = _one_approach(name, mine, layout, shared)
     if problems:
         raise InputError(problems)
-    return {name: _one_approach(name, kept) for name, kept in by_approach.items()}
+    return results
 
 
 def on_common_cases(results: Mapping[str, ApproachResults]) -> dict[str, ApproachResults]:
@@ -165,9 +195,9 @@ def renumber(codes: Ints) -> Ints:
 # --- private ---------------------------------------------------------------------------------------------------------
 
 
-def _problems(name: str, rows: Sequence[Row]) -> list[Problem]:
+def _problems(name: str, rows: pl.DataFrame, layout: Layout) -> list[Problem]:
     problems = []
-    fingerprints = {row.get("fingerprint") for row in rows}
+    fingerprints = _distinct(rows, "fingerprint")
     if len(fingerprints) > 1:
         problems.append(
             Problem(
@@ -175,59 +205,64 @@ def _problems(name: str, rows: Sequence[Row]) -> list[Problem]:
                 hint="keep the outcomes of one fingerprint",
             )
         )
-    keys = [(row["case_id"], row.get("repeat") or 0) for row in rows]
-    if len(set(keys)) < len(keys):
-        twice = [key for key, count in Counter(keys).items() if count > 1]
-        case_id, repeat = twice[0]
+    if layout.twice:
+        case_id, repeat = layout.twice[0]
         problems.append(
             Problem(
-                what=f"{len(twice)} outcomes of approach {name!r} appear more than once, first case {case_id!r}"
+                what=f"{len(layout.twice)} outcomes of approach {name!r} appear more than once, first case {case_id!r}"
                 f" repeat {repeat}",
                 hint="number the repeats, or remove the duplicates",
             )
         )
-    strange = next((row for row in rows if row.get("success") not in (None, 0, 1)), None)
-    if strange is not None:
+    success = rows["success"]
+    strange = ((success != 0) & (success != 1)).fill_null(value=False).arg_true()
+    if strange.len():
+        at = int(strange[0])
         problems.append(
             Problem(
-                what=f"success of approach {name!r} on case {strange['case_id']!r} is {strange['success']!r}",
+                what=f"success of approach {name!r} on case {rows['case_id'][at]!r} is {success[at]:g}",
                 hint="write 1 for success, 0 for failure, nothing when unscored",
             )
         )
     return problems
 
 
-def _one_approach(name: str, rows: Sequence[Row]) -> ApproachResults:
-    rows = sorted(rows, key=lambda row: (str(row["case_id"]), row.get("repeat") or 0))
-    ids = [str(row["case_id"]) for row in rows]
-    starts = np.array([i for i, key in enumerate(ids) if i == 0 or key != ids[i - 1]], dtype=np.int64)
-    firsts = [rows[i] for i in starts]
-    n_repeats = np.diff(np.append(starts, len(rows)))  # (n_cases,)
-    status = [row.get("status") or ANSWERED for row in rows]
-    success = _column(rows, "success")
-    # Whatever did not end in an answer cannot be right, scored or not: failures stay in the denominator.
-    success[np.array([ended != ANSWERED for ended in status])] = 0.0
-
-    def mean_of(values: Floats) -> Floats:
-        """Within-case mean; unknown as soon as one repeat is, so that a missing price never looks cheap."""
-        return _frozen(np.add.reduceat(values, starts) / n_repeats)
+def _one_approach(name: str, rows: pl.DataFrame, layout: Layout, shared: Shared) -> ApproachResults:
+    n = len(layout.starts)
+    ended = rows["status"].fill_null(ANSWERED) if "status" in rows.columns else None
+    success = layout.ordered(_floats(rows["success"]))
+    if ended is not None and (failed := (ended != ANSWERED)).any():
+        # Whatever did not end in an answer cannot be right, scored or not: failures stay in the denominator.
+        success = np.where(layout.ordered(failed.to_numpy()), 0.0, success)
+    is_scored = ~np.isnan(success)
+    rate = low = high = layout.mean(success)
+    if not is_scored.all():
+        low = layout.mean(np.where(is_scored, success, 0.0))
+        high = layout.mean(np.where(is_scored, success, 1.0))
+        n_scored = np.add.reduceat(is_scored.astype(np.float64), layout.starts)
+        n_right = np.add.reduceat(np.where(is_scored, success, 0.0), layout.starts)
+        rate = frozen(np.divide(n_right, n_scored, out=np.full(n, math.nan), where=n_scored > 0))
 
     def column(key: str) -> Floats:
-        return mean_of(_column(rows, key))
+        if key not in rows.columns or rows[key].null_count() == len(rows):
+            return shared.unknown(n)
+        return layout.mean(layout.ordered(_floats(rows[key])))
 
-    scored = (~np.isnan(success)).astype(np.float64)
-    n_scored = np.add.reduceat(scored, starts)
-    n_right = np.add.reduceat(np.nan_to_num(success), starts)
-    cluster, is_clustered = _clusters(firsts, len(starts))
+    def texts(key: str) -> tuple[str | None, ...]:
+        return shared.texts(key, _labels(rows, key, layout))
+
+    cluster = shared.clusters(_labels(rows, "cluster", layout))
+    counts = {ANSWERED: len(rows)} if ended is None else _counts(ended)
+    retries = rows["transport_retries"].sum() if "transport_retries" in rows.columns else 0
     return ApproachResults(
         name=name,
-        fingerprint=str(rows[0].get("fingerprint") or ""),
-        split=str(rows[0].get("split") or "test"),
-        case_ids=tuple(str(row["case_id"]) for row in firsts),
-        n_repeats=_frozen(n_repeats),
-        success=_frozen(np.divide(n_right, n_scored, out=np.full(len(starts), math.nan), where=n_scored > 0)),
-        success_low=mean_of(np.nan_to_num(success, nan=0.0)),
-        success_high=mean_of(np.nan_to_num(success, nan=1.0)),
+        fingerprint=_distinct(rows, "fingerprint")[0] or "",
+        split=_distinct(rows, "split")[0] or "test",
+        case_ids=layout.case_ids,
+        n_repeats=layout.n_repeats,
+        success=rate,
+        success_low=low,
+        success_high=high,
         score=column("score"),
         schema_pass=column("schema_pass"),
         retried=column("retried"),
@@ -243,13 +278,49 @@ def _one_approach(name: str, rows: Sequence[Row]) -> ApproachResults:
         corrected=column("corrected"),
         judged=column("judge"),
         judge_usd=column("judge_cost_usd"),
-        cluster=_frozen(cluster),
-        is_clustered=is_clustered,
-        segment=tuple(row.get("segment") for row in firsts),
-        time=tuple(row.get("time") for row in firsts),
-        status_counts=dict(sorted(Counter(str(ended) for ended in status).items())),
-        n_transport_retries=int(np.nansum(_column(rows, "transport_retries"))),
+        cluster=cluster,
+        is_clustered=int(cluster.max()) + 1 < n,
+        segment=texts("segment"),
+        time=texts("time"),
+        status_counts=dict(sorted(counts.items())),
+        n_transport_retries=int(retries),
     )
+
+
+def _rows_of(outcomes: pl.DataFrame, approach: str) -> pl.DataFrame:
+    places = (outcomes["approach"] == approach).arg_true()
+    first, n = int(places[0]), places.len()
+    # Mostly the rows of an approach stand together, and then nothing need be copied.
+    is_block = int(places[-1]) - first + 1 == n
+    return outcomes.slice(first, n) if is_block else outcomes[places]
+
+
+def _floats(values: pl.Series) -> Floats:
+    import polars as pl
+
+    found: Floats = values.cast(pl.Float64).fill_null(math.nan).to_numpy()
+    return found
+
+
+def _distinct(rows: pl.DataFrame, column: str) -> list[str | None]:
+    return rows[column].unique(maintain_order=True).to_list() if column in rows.columns else [None]
+
+
+def _labels(rows: pl.DataFrame, column: str, layout: Layout) -> pl.Series:
+    """One label a case; where there is no such column, none for any."""
+    import polars as pl
+
+    if column not in rows.columns:
+        return pl.Series(column, [None], dtype=pl.String).new_from_index(0, len(layout.starts))
+    return layout.first(rows[column])
+
+
+def _counts(labels: pl.Series) -> dict[str, int]:
+    return {str(label): int(n) for label, n in labels.value_counts().iter_rows()}
+
+
+def _label(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _taken(results: ApproachResults, case_ids: Collection[str]) -> ApproachResults:
@@ -258,25 +329,9 @@ def _taken(results: ApproachResults, case_ids: Collection[str]) -> ApproachResul
     for field in fields(results):
         value = getattr(results, field.name)
         if isinstance(value, np.ndarray):
-            columns[field.name] = _frozen(value[kept])
+            columns[field.name] = frozen(value[kept])
         elif isinstance(value, tuple):
             columns[field.name] = tuple(value[i] for i in kept)
-    cluster = _frozen(renumber(columns["cluster"]))
+    cluster = frozen(renumber(columns["cluster"]))
     is_clustered = len(np.unique(cluster)) < len(kept)
     return replace(results, **(columns | {"cluster": cluster, "is_clustered": is_clustered}))
-
-
-def _column(rows: Sequence[Row], key: str) -> Floats:
-    return np.array([row.get(key) for row in rows], dtype=np.float64)  # None becomes nan
-
-
-def _clusters(rows: Sequence[Row], n: int) -> tuple[Ints, bool]:
-    codes: dict[object, int] = {}
-    labels = [row.get("cluster") for row in rows]
-    cluster = [codes.setdefault(i if label is None else (label,), len(codes)) for i, label in enumerate(labels)]
-    return np.array(cluster, dtype=np.int64), len(codes) < n
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.setflags(write=False)
-    return array
