@@ -4,50 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-from steelyard.economics.costs import (
-    CostModel,
-    Estimates,
-    cost_model,
-    hours_levers,
-    hours_of,
-    is_tuned,
-    measure,
-    relabelled_per_month,
-    retrainings_per_year,
-)
-from steelyard.economics.ledger import TERMS, ApproachFacts, Ledger, LedgerLine, TermName
-from steelyard.economics.spec import MoneySpec, source_of
-from steelyard.figures import MEASURED, Figure, Provenance, unknown, weakest
+from steelyard.economics.basis import Basis, Reach
+from steelyard.economics.costs import CostModel, cost_model, measure
+from steelyard.economics.ledger import TERMS, ApproachFacts, Ledger, LedgerLine, StepCost, TermName
+from steelyard.economics.lines import lines_apart, lines_of
+from steelyard.economics.spec import MoneySpec
+from steelyard.figures import Figure, Provenance, unknown, weakest
 from steelyard.measure.intervals import bca_interval, mean_interval
 from steelyard.measure.results import ApproachResults, Floats
 from steelyard.measure.scoring import success_rate, task_costs
 
-Reach = tuple[float | None, float | None]
-"""Lower and upper end; `None` where there is none."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Basis:
-    """What a ledger rests on besides the facts and the money section: outcomes, or summary figures."""
-
-    estimates: Estimates
-    variable_usd: Figure
-    """USD per task for calls and computing."""
-    success: Figure
-    """Success rate."""
-    review: Provenance
-    """Of the seconds per review."""
-    cost_per_task: Reach
-    """Range of the full cost of one task."""
-    cost_per_success: Reach
-    """Range of the full cost of one successful task."""
-    stated: Provenance = MEASURED
-    """Of what the facts state: hours, labels, cost of training, changes."""
+REST = "own computing and rounding"
+"""What the calls of the steps leave of the measured cost of a task."""
 
 
 def ledger(
@@ -81,7 +52,14 @@ def ledger(
         estimates=measured,
         variable_usd=_figure(measured.variable_usd, reach, costs.provenance),
         success=success_rate(results, alpha=alpha),
-        review=source_of(money, "review_seconds") if measured.review_s is None else MEASURED,
+        review_formula="money__review_seconds" if measured.review_s is None else "review_seconds",
+        review_inputs={} if measured.review_s is None else {"review_seconds": Figure(value=measured.review_s)},
+        seconds_per_task=_mean_of_known(results.latency_s),
+        judge_usd_per_case=(
+            _mean_of_known(results.judge_usd)
+            if facts.judge_usd_per_case is None
+            else Figure(value=facts.judge_usd_per_case, provenance=facts.stated_by)
+        ),
         cost_per_task=_bootstrap_reach(results, facts, model, per_success=False, alpha=alpha, seed=seed),
         cost_per_success=_bootstrap_reach(results, facts, model, per_success=True, alpha=alpha, seed=seed),
     )
@@ -92,7 +70,7 @@ def ledger_on(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> Ledger:
     """The ledger of one approach on any basis: every line with its working, the terms, the totals."""
     estimates = basis.estimates
     model = cost_model(facts, estimates, money)
-    lines = tuple(_without_unknowns(_lines(basis, facts, money), facts))
+    lines = lines_of(basis, facts, money)
     total_provenance = _combined(lines)
     per_task = model.cost_per_task(estimates.success, estimates.variable_usd)
     nothing = f"none of {estimates.n} cases succeeded" if estimates.n else "no task succeeds"
@@ -100,12 +78,17 @@ def ledger_on(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> Ledger:
     if estimates.success > 0:
         per_success = _figure(per_task / estimates.success, basis.cost_per_success, total_provenance)
     volume = money.volume_per_month
+    terms = {term: _term_total(lines, term) for term in TERMS}
+    if basis.variable_usd.low is not None:  # one measured figure moves all its lines, so the sum keeps its interval
+        calls = volume * model.variable_factor
+        reach = _times(calls, (basis.variable_usd.low, basis.variable_usd.high))
+        terms["variable"] = _figure(calls * estimates.variable_usd, reach, terms["variable"].provenance)
     return Ledger(
         approach=facts.name,
         volume_per_month=volume,
         horizon_months=money.horizon_months,
         lines=lines,
-        terms={term: _term_total(lines, term) for term in TERMS},
+        terms=terms,
         total_usd_per_month=_figure(per_task * volume, _times(volume, basis.cost_per_task), total_provenance),
         cost_per_task_usd=_figure(per_task, basis.cost_per_task, total_provenance),
         cost_per_success_usd=per_success,
@@ -113,159 +96,12 @@ def ledger_on(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> Ledger:
             value=model.setup_usd,
             provenance=_combined([line for line in lines if line.term == "setup"]),
         ),
+        apart=lines_apart(basis, facts, money),
+        steps=_steps(facts, estimates.variable_usd),
     )
 
 
 # --- private ---------------------------------------------------------------------------------------------------------
-
-
-def _lines(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> list[LedgerLine]:
-    volume, wage, months = money.volume_per_month, money.wage_per_hour_usd, money.horizon_months
-    estimates, success, variable = basis.estimates, basis.success, basis.variable_usd
-
-    def assumed(*fields: str) -> Provenance:
-        return weakest(source_of(money, field) for field in fields)
-
-    def hours(field: Literal["authoring_hours", "maintenance_hours_per_month"]) -> Provenance:
-        return basis.stated if getattr(facts, field) is not None else assumed(*_hour_fields(facts, field))
-
-    def line(term: TermName, label: str, figure: Figure, working: str) -> LedgerLine:
-        return LedgerLine(name="", term=term, label=label, usd_per_month=figure, formula="", inputs={}, working=working)
-
-    def amount(term: TermName, label: str, usd: float, provenance: Provenance, working: str) -> LedgerLine:
-        return line(term, label, Figure(value=usd, provenance=provenance), working)
-
-    wrong = (None if success.high is None else 1 - success.high, None if success.low is None else 1 - success.low)
-    evaluation = estimates.n * estimates.variable_usd
-    authoring = hours_of(facts, money, "authoring_hours")
-    maintenance = hours_of(facts, money, "maintenance_hours_per_month")
-    review_s = money.review_seconds if estimates.review_s is None else estimates.review_s
-    setup_cost = facts.setup_cost_usd or 0.0
-    found = [
-        line(
-            "variable",
-            "Model calls and computing",
-            _figure(
-                volume * estimates.variable_usd,
-                _times(volume, (variable.low, variable.high)),
-                weakest([variable.provenance, assumed("volume_per_month")]),
-            ),
-            f"{volume:,.0f} tasks × ${estimates.variable_usd:.6f}",
-        ),
-        amount(
-            "review",
-            "People looking at answers",
-            volume * money.review_share * review_s / 3600 * wage,
-            weakest([assumed("volume_per_month", "review_share", "wage_per_hour_usd"), basis.review]),
-            f"{volume:,.0f} tasks × {money.review_share:.0%} × {review_s:.0f} s × ${wage:.2f}/h",
-        ),
-        line(
-            "failure",
-            "Failed tasks",
-            _figure(
-                volume * (1 - estimates.success) * money.failed_task_usd,
-                _times(volume * money.failed_task_usd, wrong),
-                weakest([success.provenance, assumed("volume_per_month", "failed_task_usd")]),
-            ),
-            f"{volume:,.0f} tasks × {1 - estimates.success:.1%} × ${money.failed_task_usd:.2f}",
-        ),
-        amount(
-            "upkeep",
-            "Maintenance",
-            maintenance * wage,
-            weakest([hours("maintenance_hours_per_month"), assumed("wage_per_hour_usd")]),
-            f"{maintenance:g} h × ${wage:.2f}/h",
-        ),
-        amount(
-            "setup",
-            "Building it",
-            authoring * wage / months,
-            weakest([hours("authoring_hours"), assumed("wage_per_hour_usd", "horizon_months")]),
-            f"{authoring:g} h × ${wage:.2f}/h over {months:g} months",
-        ),
-        amount(
-            "setup",
-            "Labelling",
-            facts.n_labels * money.labelling_seconds_per_case / 3600 * wage / months,
-            weakest([basis.stated, assumed("labelling_seconds_per_case", "wage_per_hour_usd", "horizon_months")]),
-            f"{facts.n_labels:,} cases × {money.labelling_seconds_per_case:g} s × ${wage:.2f}/h over {months:g} months",
-        ),
-        amount(
-            "setup",
-            "Training and indexing",
-            setup_cost / months,
-            weakest([facts.price, basis.stated, assumed("horizon_months")]),
-            f"{facts.setup_seconds:.0f} s of computing, ${setup_cost:.4f}, over {months:g} months",
-        ),
-        amount(
-            "setup",
-            "Evaluation",
-            evaluation / months,
-            weakest([variable.provenance, assumed("horizon_months")]),
-            f"{estimates.n:,} cases × ${estimates.variable_usd:.6f} over {months:g} months",
-        ),
-    ]
-    before_setup = next(at for at, one in enumerate(found) if one.term == "setup")
-    if facts.changes is not None:
-        changes, relabelled = facts.changes, relabelled_per_month(facts)
-        found[before_setup:before_setup] = [
-            amount(
-                "upkeep",
-                "Following changes of the task",
-                changes.per_month * changes.edit_hours * wage,
-                weakest([basis.stated, assumed("wage_per_hour_usd")]),
-                f"{changes.per_month:g} changes a month × {changes.edit_hours:g} h × ${wage:.2f}/h",
-            ),
-            amount(
-                "upkeep",
-                "Relabelling",
-                relabelled * money.labelling_seconds_per_case / 3600 * wage,
-                weakest([basis.stated, assumed("labelling_seconds_per_case", "wage_per_hour_usd")]),
-                f"{relabelled:g} cases × {money.labelling_seconds_per_case:g} s × ${wage:.2f}/h",
-            ),
-        ]
-    if is_tuned(facts):
-        times = retrainings_per_year(facts, money)
-        training = "training not counted" if facts.is_imported else f"${setup_cost:.4f} training"
-        found[before_setup:before_setup] = [
-            amount(
-                "upkeep",
-                "Hosting the tuned model",
-                money.hosting_usd_per_month,
-                assumed("hosting_usd_per_month"),
-                f"${money.hosting_usd_per_month:,.2f} a month",
-            ),
-            amount(
-                "upkeep",
-                "Retraining",
-                times / 12 * (money.curation_hours_per_retraining * wage + setup_cost + evaluation),
-                weakest(
-                    [assumed("retraining_per_year", "curation_hours_per_retraining", "wage_per_hour_usd"), facts.price]
-                ),
-                f"{times:g} a year × ({money.curation_hours_per_retraining:g} h × ${wage:.2f}/h"
-                f" + {training} + ${evaluation:.4f} evaluation)",
-            ),
-        ]
-    return found
-
-
-def _without_unknowns(lines: Sequence[LedgerLine], facts: ApproachFacts) -> list[LedgerLine]:
-    """The lines of an imported approach, with those nobody knows marked unknown; they are in no sum."""
-    if not facts.is_imported:
-        return list(lines)
-    because = dict.fromkeys(("Labelling", "Training and indexing"), "its results were made elsewhere")
-    if not facts.levers:
-        because |= dict.fromkeys(("Maintenance", "Building it"), "which levers it pulls is not known")
-    return [
-        replace(line, usd_per_month=unknown(because[line.label]), working=f"not counted: {because[line.label]}")
-        if line.label in because
-        else line
-        for line in lines
-    ]
-
-
-def _hour_fields(facts: ApproachFacts, section: str) -> list[str]:
-    return [f"{section}.{lever}" for lever in hours_levers(facts)]
 
 
 def _bootstrap_reach(
@@ -288,6 +124,21 @@ def _bootstrap_reach(
             break
     optimistic, pessimistic = ends
     return (optimistic.low if optimistic else None, pessimistic.high if pessimistic else None)
+
+
+def _mean_of_known(values: Floats) -> Figure | None:
+    known = values[~np.isnan(values)]
+    return Figure(value=float(known.mean())) if len(known) else None
+
+
+def _steps(facts: ApproachFacts, variable_usd: float) -> tuple[StepCost, ...]:
+    """The steps of an approach, with what is left of its cost as the last, so that they sum up to it."""
+    if not facts.step_costs:
+        return ()
+    rest = variable_usd - math.fsum(step.usd for step in facts.step_costs if step.usd is not None)
+    if abs(rest) <= 1e-9 * variable_usd:
+        return facts.step_costs
+    return (*facts.step_costs, StepCost(step=REST, calls=0, prompt_tokens=0, completion_tokens=0, seconds=0, usd=rest))
 
 
 def _figure(value: float, reach: Sequence[float | None], provenance: Provenance) -> Figure:

@@ -18,6 +18,9 @@ from steelyard.economics.spec import MoneySpec
 from steelyard.measure.results import ApproachResults, Floats
 from steelyard.measure.scoring import TaskCosts, task_costs
 
+SECONDS_PER_MONTH = 2_629_800
+"""A twelfth of a year of 365.25 days."""
+
 T = TypeVar("T", float, Floats)
 """One number, or one per bootstrap draw."""
 
@@ -41,6 +44,8 @@ class CostModel:
     """What one approach costs apart from the calls it makes, in USD."""
 
     volume_per_month: float
+    variable_factor: float = 1.0
+    """What is left of the cost of calls after the discount for those that can wait."""
     review_usd_per_task: float
     failed_task_usd: float
     upkeep_usd_per_month: float
@@ -54,7 +59,7 @@ class CostModel:
 
     def per_task_usd(self, success: T, variable_usd: T) -> T:
         """Cost of one task without the fixed part."""
-        return variable_usd + self.review_usd_per_task + (1 - success) * self.failed_task_usd
+        return variable_usd * self.variable_factor + self.review_usd_per_task + (1 - success) * self.failed_task_usd
 
     def cost_per_task(self, success: T, variable_usd: T) -> T:
         """Full cost of one task."""
@@ -86,7 +91,7 @@ def measure(results: ApproachResults, facts: ApproachFacts) -> Estimates | str:
 
 
 def cost_model(facts: ApproachFacts, measured: Estimates, money: MoneySpec) -> CostModel:
-    """Put the money section and the facts about an approach together.
+    """Put the money section and the facts about an approach together; what is unknown of them is left out.
 
     Raises:
         ValueError: The setup cost of the approach is unknown.
@@ -103,14 +108,18 @@ def cost_model(facts: ApproachFacts, measured: Estimates, money: MoneySpec) -> C
     if is_tuned(facts):
         one_retraining = money.curation_hours_per_retraining * wage + facts.setup_cost_usd + evaluation
         upkeep += money.hosting_usd_per_month + retrainings_per_year(facts, money) / 12 * one_retraining
+    if "retrieval" in facts.levers:
+        upkeep += money.reindex_per_month * (index_cost_usd(facts) or 0.0)
     setup = (
         hours_of(facts, money, "authoring_hours") * wage
         + facts.n_labels * money.labelling_seconds_per_case / 3600 * wage
         + facts.setup_cost_usd
+        + (facts.search_cost_usd or 0.0)
         + evaluation
     )
     return CostModel(
         volume_per_month=money.volume_per_month,
+        variable_factor=1 - money.batch_share * (facts.batch_discount or 0.0),
         review_usd_per_task=money.review_share * review_s / 3600 * wage,
         failed_task_usd=money.failed_task_usd,
         upkeep_usd_per_month=upkeep,
@@ -149,6 +158,13 @@ def retrainings_per_year(facts: ApproachFacts, money: MoneySpec) -> float:
 def relabelled_per_month(facts: ApproachFacts) -> float:
     """Cases to label again or anew in a month because the task changed; none where no labels are needed."""
     return facts.changes.per_month * facts.changes.relabelled if facts.changes and facts.n_labels else 0.0
+
+
+def index_cost_usd(facts: ApproachFacts) -> float | None:
+    """What building the index again costs in computing; `None` where it is not told apart from training."""
+    if facts.index_cost_usd is not None:
+        return facts.index_cost_usd
+    return None if is_tuned(facts) else facts.setup_cost_usd
 
 
 def is_tuned(facts: ApproachFacts) -> bool:

@@ -15,11 +15,12 @@ from datetime import date
 
 import numpy as np
 
-from steelyard.economics.accounting import Basis, ledger_on
+from steelyard.economics.accounting import ledger_on
+from steelyard.economics.basis import Basis
 from steelyard.economics.costs import CostModel, Estimates, cost_model
 from steelyard.economics.crossing import CostDraws, find_break_even, point_of
 from steelyard.economics.ledger import ApproachFacts, BreakEven, Changes, Ledger
-from steelyard.economics.spec import MoneySpec, source_of
+from steelyard.economics.spec import MoneySpec
 from steelyard.economics.summary import OutlookSpec, SummarySpec
 from steelyard.figures import Figure, Provenance, unknown, weakest
 from steelyard.measure.intervals import N_RESAMPLES, wilson
@@ -32,6 +33,7 @@ def facts_of(name: str, summary: SummarySpec, outlook: OutlookSpec, *, file: str
         per_month=outlook.label_changes_per_month,
         edit_hours=outlook.edit_hours_per_change,
         relabelled=outlook.relabelled_per_change,
+        stated_by=Provenance(kind="assumed", source=f"{file}: task"),
     )
     return ApproachFacts(
         name=name,
@@ -40,9 +42,11 @@ def facts_of(name: str, summary: SummarySpec, outlook: OutlookSpec, *, file: str
         n_labels=summary.labels,
         setup_cost_usd=summary.training_usd,
         price=_price_source(name, summary, file),
+        batch_discount=summary.price_per_million.batch_discount if summary.price_per_million else None,
         authoring_hours=summary.authoring_hours,
         maintenance_hours_per_month=summary.maintenance_hours_per_month,
         changes=changes if changes.per_month else None,
+        stated_by=stated_by(name, summary, file=file),
     )
 
 
@@ -93,21 +97,15 @@ def plan_ledger(
     volume = money.volume_per_month
     success = stated(estimates.success, "success", source, summary.n)
     has_range = money.assumed_range > 1 or summary.n is not None
-    review = [source]
-    if summary.review_seconds is None:
-        review = [source_of(money, "review_seconds")]
-        if summary.correction_rate is not None:
-            is_written = "correction_seconds" in outlook.model_fields_set
-            where = f"{file}: task" if is_written else "default of task"
-            review += [source, Provenance(kind="assumed", source=f"{where}.correction_seconds")]
+    review_formula, review_inputs = _review_of(summary, outlook, source, file)
     basis = Basis(
         estimates=estimates,
         variable_usd=Figure(value=estimates.variable_usd, provenance=weakest([source, facts.price])),
         success=success,
-        review=weakest(review),
+        review_formula=review_formula,
+        review_inputs=review_inputs,
         cost_per_task=_ends(drawn.cost_per_task(volume), alpha) if has_range else (None, None),
         cost_per_success=_ends(drawn.cost_per_success(volume), alpha) if has_range else (None, None),
-        stated=source,
     )
     return ledger_on(basis, facts, money)
 
@@ -165,7 +163,7 @@ def draws_of(
     people_usd = model.per_task_usd(success, np.zeros(N_RESAMPLES))  # review and failed tasks, without calls
     return CostDraws(
         success=success,
-        per_task_usd=estimates.variable_usd * calls + people_usd * people,
+        per_task_usd=estimates.variable_usd * model.variable_factor * calls + people_usd * people,
         fixed_usd_per_month=model.fixed_usd_per_month * fixed,
     )
 
@@ -182,6 +180,25 @@ def _call_usd(summary: SummarySpec) -> float:
         return 0.0  # asks no model, and no cost was given
     once = (summary.prompt_tokens or 0.0) * price.input + (summary.completion_tokens or 0.0) * price.output
     return once / 1e6 * (1 + (summary.retry or 0.0))
+
+
+def _review_of(
+    summary: SummarySpec, outlook: OutlookSpec, source: Provenance, file: str
+) -> tuple[str, dict[str, Figure]]:
+    """Seconds per review as arithmetic, and the inputs of it besides the money section."""
+    if summary.review_seconds is not None:
+        return "review_seconds", {"review_seconds": Figure(value=summary.review_seconds, provenance=source)}
+    if summary.correction_rate is None:
+        return "money__review_seconds", {}
+    is_written = "correction_seconds" in outlook.model_fields_set
+    where = f"{file}: task" if is_written else "default of task"
+    return "money__review_seconds + correction_rate * task__correction_seconds", {
+        "correction_rate": Figure(value=summary.correction_rate, provenance=source),
+        "task__correction_seconds": Figure(
+            value=outlook.correction_seconds,
+            provenance=Provenance(kind="assumed", source=f"{where}.correction_seconds"),
+        ),
+    }
 
 
 def _price_source(name: str, summary: SummarySpec, file: str) -> Provenance:
