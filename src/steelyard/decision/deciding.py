@@ -14,6 +14,7 @@ import numpy as np
 
 from steelyard.decision import wording
 from steelyard.decision.call import Call, Weighing, beats, call_it, draw_candidates, exclusions
+from steelyard.decision.factors import Known, decision_factors
 from steelyard.decision.gates import Evidence, pass_gates
 from steelyard.decision.mistakes import find_mistakes
 from steelyard.decision.spec import GoalSpec
@@ -72,7 +73,7 @@ def decide(
     economics = assess(
         results, facts, money, as_of=as_of, candidates=draws.names if draws else (), alpha=alpha, seed=seed
     )
-    evidence = Evidence(results=results, facts=facts, draws=draws, alpha=alpha, margin=margin, seed=seed)
+    evidence = Evidence(results=results, facts=facts, draws=draws, alpha=alpha, margin=margin, seed=seed, money=money)
     gates = pass_gates(evidence)
     call = call_it(weighing, draws, excluded)
     standings = _standings(weighing, draws, excluded, economics, first=call.leader)
@@ -102,6 +103,17 @@ def decide(
         standings=standings,
         economics=economics,
         as_of=as_of.isoformat(),
+        factors=decision_factors(
+            Known(
+                evidence=evidence,
+                money=money,
+                economics=economics,
+                gates={gate.name: gate for gate in gates},
+                standings=standings,
+                leader=call.leader,
+                is_settled=call.choice is not None,
+            )
+        ),
         worth=worth,
     )
 

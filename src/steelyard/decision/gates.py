@@ -6,19 +6,22 @@ it. Approaches are grouped by the levers they pull, and each group speaks throug
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from steelyard.decision import wording
+from steelyard.decision import cheapest, wording
 from steelyard.decision.standings import JointDraws
 from steelyard.decision.verdict import Gate, GateAnswer
 from steelyard.economics.costs import is_tuned
 from steelyard.economics.ledger import ApproachFacts
+from steelyard.economics.spec import MoneySpec
 from steelyard.measure.comparing import comparisons
-from steelyard.measure.paired import square_and_add
-from steelyard.measure.results import ApproachResults
+from steelyard.measure.intervals import normal_quantile
+from steelyard.measure.paired import MAX_CASES, square_and_add
+from steelyard.measure.results import ApproachResults, Floats
 from steelyard.measure.scorecard import Comparison
 from steelyard.measure.scoring import task_costs
 
@@ -46,6 +49,8 @@ class Evidence:
     alpha: float
     margin: float
     seed: int
+    money: MoneySpec = field(default_factory=MoneySpec)
+    """For the price of further evidence."""
 
     def best_where(self, holds: Callable[[ApproachFacts], bool]) -> str | None:
         """The most successful approach of a kind, or `None` when there is none with a scored case."""
@@ -55,6 +60,11 @@ class Evidence:
             if name in self.results and holds(facts) and not np.isnan(self.results[name].success).all()
         ]
         return max(names, key=lambda name: (float(np.nanmean(self.results[name].success)), name), default=None)
+
+    @property
+    def known(self) -> tuple[Mapping[str, ApproachResults], Mapping[str, ApproachFacts], MoneySpec]:
+        """Outcomes, facts and money, as what prices further evidence takes them."""
+        return self.results, self.facts, self.money
 
     def compare(self, one: str, other: str) -> Comparison:
         """`one` against `other` on their common cases."""
@@ -89,7 +99,9 @@ def _base_fits(evidence: Evidence) -> Gate:
     gate = _asked("base_fits", "Is the base model fit: context, access, price?")
     asking = [name for name, facts in evidence.facts.items() if facts.calls_model and name in evidence.results]
     if not asking:
-        return gate("unknown", "no approach that asks a model was run", "run one prompt on one model")
+        hours = evidence.money.authoring_hours.prompt
+        prompt = cheapest.run_new("one prompt on one model", None, hours, *evidence.known)
+        return gate("unknown", "no approach that asks a model was run", prompt)
     unfit = {name: _unfit_share(evidence.results[name]) for name in asking}
     best = min(unfit, key=lambda name: (unfit[name], name))
     if unfit[best] > MAX_UNFIT_SHARE:
@@ -106,21 +118,22 @@ def _base_fits(evidence: Evidence) -> Gate:
             f"no price is known for {wording.listed(unpriced)}",
             "add a column cost_usd to the outcomes"
             if is_imported
-            else "write the vendor's prices under models.endpoints in study.yaml",
+            else "read one page, the vendor's price list, and write it under models.endpoints in study.yaml",
         )
     bases = sorted({evidence.facts[name].endpoint or "local" for name in asking})
     fine = f"at most {wording.percent(unfit[best])} of cases too long or failed, prices known"
+    prompt = evidence.best_where(lambda facts: facts.calls_model and not is_tuned(facts)) or best
     if any(evidence.facts[name].is_imported for name in asking):
         return gate(
             "unknown",
             f"{fine}, but the outcomes do not say which base models were asked",
-            "run the best prompt on one stronger and one cheaper model",
+            f"say which model each approach asked; if it is one, {cheapest.try_other_bases(prompt, *evidence.known[:2])}",
         )
     if len(bases) == 1:
         return gate(
             "unknown",
-            f"{fine}, but only one base model was tried ({bases[0]})",
-            "run the best prompt on one stronger and one cheaper model",
+            f"{fine}, but only one base model was tried ({bases[0]}); a stronger or cheaper one comes before any tuning",
+            cheapest.try_other_bases(prompt, *evidence.known[:2]),
         )
     return gate("yes", f"{fine}; {len(bases)} base models tried: {wording.listed(bases)}")
 
@@ -137,7 +150,10 @@ def _workflow_pays(evidence: Evidence) -> Gate:
     if workflow is None or prompt is None:
         missing = "with" if workflow is None else "without"
         told = f"no approach {missing} workflow was run"
-        return _not_compared(gate, evidence, told, f"run one approach {missing} schema and repair")
+        hours = evidence.money.authoring_hours.workflow if workflow is None else 0.0
+        hours += evidence.money.authoring_hours.prompt
+        new = cheapest.run_new(f"one approach {missing} schema and repair", prompt or workflow, hours, *evidence.known)
+        return _not_compared(gate, evidence, told, new)
     return _answered_by(gate, evidence, workflow, prompt)
 
 
@@ -149,7 +165,8 @@ def _knowledge_failures(evidence: Evidence) -> Gate:
     without = evidence.best_where(
         lambda facts: facts.calls_model and has_levers_without(facts, "retrieval") and not is_tuned(facts)
     )
-    probe = "run the gold-source probe: give the source with the answer and count what then passes"
+    probed = without or evidence.best_where(lambda facts: facts.calls_model)
+    probe = cheapest.probe_sources(probed, evidence.results, evidence.facts)
     if retrieval is None or without is None:
         return _not_compared(gate, evidence, "retrieval was not compared with the same model without it", probe)
     comparison = evidence.compare(retrieval, without)
@@ -164,7 +181,8 @@ def _failures_recur(evidence: Evidence) -> Gate:
     gate = _asked("failures_recur", "Are the remaining failures recurring and stable?")
     leader = evidence.best_where(lambda _: True)
     if leader is None:
-        return gate("unknown", "no case was scored", "score the cases")
+        to_score = cheapest.score_unscored(list(evidence.results), evidence.results, evidence.money)
+        return gate("unknown", "no case was scored", to_score)
     results = evidence.results[leader]
     notes = []
     repeated = (results.n_repeats > 1) & (results.success_low < 1)
@@ -176,7 +194,7 @@ def _failures_recur(evidence: Evidence) -> Gate:
     halves = _halves(results)
     if halves is None:
         because = notes or [f"{leader} was run once per case, and too few cases are dated"]
-        return gate("unknown", "; ".join(because), "give the cases dates, or run every case three times")
+        return gate("unknown", "; ".join(because), cheapest.repeat_cases(leader, evidence.results, evidence.facts))
     older, newer, low, high = halves
     notes.append(
         f"success of {leader} is {wording.percent(older)} on the older half of the cases and {wording.percent(newer)}"
@@ -187,7 +205,7 @@ def _failures_recur(evidence: Evidence) -> Gate:
         return gate("no", told)
     if low >= -STABLE_WITHIN and high <= STABLE_WITHIN:
         return gate("yes", told)
-    return gate("unknown", told, "score more dated cases")
+    return gate("unknown", told, f"{cheapest.score_more([leader], cheapest.MORE_DATED, *evidence.known)}; dated ones")
 
 
 def _halves(results: ApproachResults) -> tuple[float, float, float, float] | None:
@@ -217,14 +235,16 @@ def _tuning_ready(evidence: Evidence) -> Gate:
     )
     tuned = evidence.best_where(is_tuned)
     untuned = evidence.best_where(lambda facts: has_levers_without(facts, "tuning"))
+    n_there = max((facts.n_labels for facts in evidence.facts.values()), default=0)
+    head = cheapest.train_head(n_there, evidence.money, enough=FEW_LABELS)
     if tuned is None or untuned is None:
         told = "tuned and untuned approaches were not both run"
-        return _not_compared(gate, evidence, told, "train a head on the labels: it takes seconds")
+        return _not_compared(gate, evidence, told, head)
     if evidence.facts[tuned].is_imported:
         return gate(
             "unknown",
             f"how many labelled cases {tuned} learned from, and what its training cost, is not known",
-            "train a head on the labels: it takes seconds",
+            head,
         )
     n_labels = evidence.facts[tuned].n_labels
     if n_labels < FEW_LABELS:
@@ -236,12 +256,12 @@ def _tuning_ready(evidence: Evidence) -> Gate:
         return gate(
             "unknown",
             f"costs cannot be compared; {_comparison_evidence(comparison)}",
-            "give prices and a goal that both a tuned and an untuned approach may reach",
+            "price both, and set a goal that a tuned and an untuned approach may reach: two fields of study.yaml",
         )
     rival = min(rivals, key=lambda name: draws.loss_of(name))
     saving = -draws.cost_difference(tuned, rival) * draws.successes_per_month.mean(axis=0)[draws.names.index(tuned)]
     if len(saving) == 0:
-        return gate("unknown", f"{tuned} or {rival} hardly ever succeeds", "read the failed cases")
+        return gate("unknown", f"{tuned} or {rival} hardly ever succeeds", f"read {cheapest.PROBED} failed cases")
     low, high = (float(end) for end in np.quantile(saving, [evidence.alpha / 2, 1 - evidence.alpha / 2]))
     if low > 0:
         money = f"saves ${low:,.0f} to ${high:,.0f} a month against {rival}"
@@ -254,7 +274,17 @@ def _tuning_ready(evidence: Evidence) -> Gate:
         return gate("yes", told)
     if high < 0:
         return gate("no", told)
-    return gate("unknown", told, "score more cases for the two")
+    return gate(
+        "unknown", told, cheapest.score_more([tuned, rival], _cases_for(saving, draws.n_cases), *evidence.known)
+    )
+
+
+def _cases_for(saving: Floats, n: int) -> int:
+    """More cases after which the interval of a saving should leave out zero, if its present mean is the truth."""
+    mean, spread = float(saving.mean()), float(saving.std())
+    if mean == 0:
+        return n
+    return min(MAX_CASES, max(1, math.ceil(n * (normal_quantile(0.975) * spread / mean) ** 2) - n))
 
 
 def _not_compared(gate: Callable[..., Gate], evidence: Evidence, told: str, cheapest: str) -> Gate:
@@ -272,7 +302,9 @@ def _answered_by(gate: Callable[..., Gate], evidence: Evidence, one: str, other:
     if comparison.evidence in ("b", "equivalent"):
         return gate("no", told)
     more = comparison.cases_to_settle
-    return gate("unknown", told, f"score {more:,} more cases for the two" if more else "score the unscored cases")
+    if more:
+        return gate("unknown", told, cheapest.score_more([one, other], more, *evidence.known))
+    return gate("unknown", told, cheapest.score_unscored([one, other], evidence.results, evidence.money))
 
 
 def _comparison_evidence(comparison: Comparison) -> str:

@@ -7,7 +7,7 @@ its sentences.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from steelyard.economics.ledger import Economics, Hinge
@@ -101,10 +101,16 @@ class FactorCell:
     """The answer with its numbers, for a person."""
     figure: Figure | None = None
     """The number it turns on; `None` where the answer is not a number."""
+    parts: Mapping[str, Figure] = field(default_factory=dict)
+    """Every number of the text, by name with its unit; those not named here are plain counts of outcomes."""
 
     def to_json(self) -> dict[str, Any]:
         """One cell of `decide --json`'s factors."""
-        return {"text": self.text, "figure": None if self.figure is None else self.figure.to_json()}
+        return {
+            "text": self.text,
+            "figure": None if self.figure is None else self.figure.to_json(),
+            "parts": {name: figure.to_json() for name, figure in self.parts.items()},
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import date
 
@@ -43,12 +44,16 @@ def likelihood(probability: float) -> str:
 def usd(amount: float) -> str:
     """An amount with as many digits as matter.
 
-    >>> usd(1234.5), usd(0.01234)
-    ('$1,234', '$0.0123')
+    >>> usd(1234.5), usd(0.01234), usd(0.2), usd(0)
+    ('$1,234', '$0.0123', '$0.20', '$0')
     """
     if abs(amount) >= 100:
         return f"${amount:,.0f}"
-    return f"${amount:.2f}" if abs(amount) >= 1 else f"${amount:.3g}"
+    if abs(amount) >= 1 or amount == 0:
+        return f"${amount:.2f}" if amount else "$0"
+    decimals = 2 - math.floor(math.log10(abs(amount)))
+    whole, _, digits = f"{amount:.{decimals}f}".partition(".")
+    return f"${whole}.{digits.rstrip('0').ljust(2, '0')}"
 
 
 def usd_per_month(amount: float) -> str:
