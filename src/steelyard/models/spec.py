@@ -54,6 +54,8 @@ class EndpointSpec(Section):
     """Name of the environment variable that holds the key; the key itself is never written down."""
     price_per_million: PriceSpec | None = None
     """What its tokens cost; without it costs are unknown and `--budget` is refused."""
+    retired_on: date | None = None
+    """The day from which the vendor no longer serves this model, once known; `steelyard recheck` then leaves it out."""
     context_tokens: Annotated[int, Field(gt=0)] | None = None
     """Longest prompt plus answer in tokens, where known."""
     native_schema: bool = True
