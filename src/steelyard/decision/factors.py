@@ -15,7 +15,7 @@ import numpy as np
 from steelyard.decision import factor_wording as wording
 from steelyard.decision.gates import Evidence
 from steelyard.decision.verdict import FactorCell, FactorRow, Gate, Standing
-from steelyard.economics.costs import hours_levers, hours_of, is_tuned, measure, relabelled_per_month
+from steelyard.economics.costs import hours_levers, hours_of, index_cost_usd, is_tuned, measure, relabelled_per_month
 from steelyard.economics.ledger import ApproachFacts, Economics
 from steelyard.economics.spec import MoneySpec, source_of
 from steelyard.figures import MEASURED, Figure, Provenance, unknown, weakest
@@ -118,8 +118,13 @@ def _knowledge(known: Known, name: str) -> FactorCell:
     facts, gate = known.facts(name), known.gates["knowledge_failures"]
     index = None
     if "retrieval" in facts.levers:
-        usd = facts.index_cost_usd if facts.index_cost_usd is not None else facts.setup_cost_usd
-        index = unknown("nobody said") if usd is None or facts.is_imported else Figure(value=usd, provenance=MEASURED)
+        usd = index_cost_usd(facts)
+        is_known = usd is not None and (not facts.is_imported or "setup_cost_usd" in facts.stated)
+        index = (
+            Figure(value=usd, provenance=facts.stated_by)
+            if is_known
+            else unknown("what building its index costs was not recorded")
+        )
     text = wording.knowledge(facts, index, is_tuned=is_tuned(facts), failures=gate.answer)
     return FactorCell(text=text, figure=index, parts={} if index is None else {"index_usd": index})
 
@@ -303,17 +308,18 @@ def _retraining(known: Known, name: str) -> Figure | None:
     measured = measure(known.evidence.results[name], facts)
     if isinstance(measured, str):
         return unknown(measured)
-    if facts.is_imported and not facts.setup_cost_usd:
+    if facts.is_imported and "setup_cost_usd" not in facts.stated:
         return unknown("what its training costs was not recorded")
     usd = money.curation_hours_per_retraining * money.wage_per_hour_usd
     usd += (facts.setup_cost_usd or 0.0) + measured.n * measured.variable_usd
-    sources = [source_of(money, "curation_hours_per_retraining"), source_of(money, "wage_per_hour_usd"), facts.price]
-    return Figure(value=usd, provenance=weakest(sources))
+    sources = [source_of(money, "curation_hours_per_retraining"), source_of(money, "wage_per_hour_usd")]
+    return Figure(value=usd, provenance=weakest([*sources, facts.price, facts.stated_by]))
 
 
 def _hours(facts: ApproachFacts, money: MoneySpec) -> Figure:
     if facts.authoring_hours is not None:
-        return Figure(value=facts.authoring_hours, provenance=Provenance(kind="assumed", source="stated for it"))
+        stated_by = Provenance(kind="assumed", source=f"hours stated for {facts.name}")
+        return Figure(value=facts.authoring_hours, provenance=weakest([facts.stated_by, stated_by]))
     if not hours_levers(facts) and facts.is_imported:
         return unknown("the outcomes do not say which levers it pulls")
     sources = [source_of(money, f"authoring_hours.{lever}") for lever in hours_levers(facts)]
@@ -321,9 +327,9 @@ def _hours(facts: ApproachFacts, money: MoneySpec) -> Figure:
 
 
 def _n_labels(facts: ApproachFacts) -> Figure:
-    if facts.is_imported and not facts.n_labels:
+    if facts.is_imported and "n_labels" not in facts.stated:
         return unknown("the outcomes do not say how many it used")
-    return Figure(value=facts.n_labels)
+    return Figure(value=facts.n_labels, provenance=facts.stated_by)
 
 
 def _labelling_hours(facts: ApproachFacts, money: MoneySpec) -> Figure:
@@ -331,7 +337,9 @@ def _labelling_hours(facts: ApproachFacts, money: MoneySpec) -> Figure:
     if labels.value is None:
         return labels
     hours = labels.value * money.labelling_seconds_per_case / 3600
-    return Figure(value=hours, provenance=source_of(money, "labelling_seconds_per_case") if hours else MEASURED)
+    return Figure(
+        value=hours, provenance=source_of(money, "labelling_seconds_per_case") if hours else labels.provenance
+    )
 
 
 def _latency(seconds: Floats, q: float) -> Figure:
