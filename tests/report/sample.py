@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from steelyard.decision.verdict import Gate, Mistake, Standing, Verdict
-from steelyard.economics.ledger import TERMS, BreakEven, Economics, Hinge, Ledger, LedgerLine, TermName
-from steelyard.figures import Figure, Provenance, unknown
+from steelyard.decision.verdict import EvidenceWorth, FactorCell, FactorRow, Gate, Mistake, Standing, Verdict
+from steelyard.economics.ledger import (
+    TERMS,
+    BreakEven,
+    Economics,
+    Hinge,
+    Ledger,
+    LedgerLine,
+    Payback,
+    StepCost,
+    TermName,
+    VarianceShare,
+    VolumeSweep,
+)
+from steelyard.figures import Figure, Provenance, unknown, weakest
 from steelyard.measure.scorecard import Comparison, Evidence, Scorecard
 from steelyard.models.calls import Message
 from steelyard.report.content import (
@@ -39,6 +53,25 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("nearest", ("retrieval",), 0.857, 0.813, 0.892, 1.0, 0.0, 0.0051, 0.0089, 0.0, 0.00000008, 0.268, 0.256, 0.282),
 )  # fmt: skip
 _N = 300
+MONEY = {
+    "money__volume_per_month": Figure(
+        value=8000.0, provenance=Provenance(kind="assumed", source="study.yaml: money.volume_per_month")
+    ),
+    "money__wage_per_hour_usd": Figure(value=38.0, provenance=WAGE),
+    "money__review_share": Figure(
+        value=0.15, provenance=Provenance(kind="assumed", source="default of money.review_share")
+    ),
+    "money__review_seconds": Figure(value=25.0, provenance=REVIEW),
+    "money__failed_task_usd": Figure(
+        value=0.2, provenance=Provenance(kind="assumed", source="study.yaml: money.failed_task_usd")
+    ),
+    "money__labelling_seconds_per_case": Figure(
+        value=20.0, provenance=Provenance(kind="assumed", source="default of money.labelling_seconds_per_case")
+    ),
+    "money__horizon_months": Figure(
+        value=12.0, provenance=Provenance(kind="assumed", source="default of money.horizon_months")
+    ),
+}
 
 
 def sample_content() -> ReportContent:
@@ -104,7 +137,49 @@ def hostile_content(payload: str) -> ReportContent:
         what_would_change_it=(payload,), unknowns=(payload,), stale_prices=(payload,), gates=(gate,),
         mistakes=(Mistake(name="giant_prompt", title=payload, evidence=payload, remedy=payload),),
     )  # fmt: skip
+    economics = content.verdict.economics
     source = Provenance(kind="quoted", source=payload, as_of="2026-01-01")
+    figure = Figure(value=1.5, provenance=source)
+    line = replace(
+        economics.ledgers[0].lines[-1], label=payload, working=payload, usd_per_month=figure,
+        inputs=dict.fromkeys(economics.ledgers[0].lines[-1].inputs, figure),
+    )  # fmt: skip
+    assert economics.sweep is not None
+    economics = replace(
+        economics,
+        ledgers=(
+            replace(
+                economics.ledgers[2],
+                approach=payload,
+                lines=(*economics.ledgers[2].lines, line),
+                apart=(replace(line, formula="", usd_per_month=unknown(payload)),),
+                steps=tuple(replace(step, step=payload) for step in economics.ledgers[2].steps),
+            ),
+            economics.ledgers[1],
+        ),
+        break_evens=(replace(economics.break_evens[0], a=payload, sentence=payload),),
+        paybacks=(replace(economics.paybacks[0], b=payload, sentence=payload),),
+        hinges=(
+            replace(
+                economics.hinges[0], name=payload, label=payload, winner=payload, winner_then=payload, sentence=payload
+            ),
+        ),
+        shares=(
+            replace(economics.shares[0], name=payload, label=payload, sentence=payload, a=payload, first_order=figure),
+        ),
+        sweep=replace(economics.sweep, cost_per_success={payload: tuple(economics.sweep.cost_per_success["nearest"])}),
+    )
+    assert content.verdict.worth is not None
+    verdict = replace(
+        verdict,
+        economics=economics,
+        worth=replace(content.verdict.worth, sentence=payload),
+        factors=(
+            replace(
+                content.verdict.factors[0], title=payload, cells={payload: FactorCell(text=payload, figure=figure)}
+            ),
+        ),
+    )
     cards = (
         replace(content.scorecards[-1], name=payload, rung=payload, review_s=unknown(payload)),
         replace(
@@ -181,30 +256,68 @@ def _comparison(a: Scorecard, b: Scorecard) -> Comparison:
 
 
 def _ledger(card: Scorecard) -> Ledger:
-    lines: list[LedgerLine] = []
-
-    def line(term: TermName, label: str, usd: float, provenance: Provenance, working: str) -> None:
-        lines.append(
-            LedgerLine(term=term, label=label, usd_per_month=Figure(value=usd, provenance=provenance), working=working)
-        )
-
-    success = card.success.value or 0.0
-    cost = card.cost_per_task_usd.value or 0.0
-    volume = 8000.0
-    line("variable", "Model calls and own compute", volume * cost, CPU, f"8,000 tasks × ${cost:.7f}")
-    line("review", "Checking answers by a person", volume * 0.15 * 25 / 3600 * 38, REVIEW, "8,000 × 15% × 25 s × $38/h")
-    line("failure", "Rework of failed tasks", volume * (1 - success) * 0.2, WAGE, f"8,000 × {1 - success:.3f} × $0.20")
-    line("upkeep", "Maintenance", 4 * 38.0, WAGE, "4 h × $38/h")
-    line("setup", "Authoring and labelling", 1200 / 12, WAGE, "(12 h + 20 h) × $38/h over 12 months")
-    line("setup", "Training", 0.0004, CPU, "94 s of one core at $0.04/h, over 12 months")
+    own = {
+        "success": card.success,
+        "variable_usd": card.cost_per_task_usd,
+        "n_labels": Figure(value=1800.0 if "tuning" in card.levers else 12.0),
+        "authoring_hours": Figure(value=12.0, provenance=WAGE),
+        "maintenance_hours_per_month": Figure(value=4.0, provenance=WAGE),
+        "setup_cost_usd": Figure(value=0.0048, provenance=CPU),
+    }
+    lines = [
+        _line("model_calls", "variable", "Model calls and own compute", "money__volume_per_month * variable_usd", own),
+        _line(
+            "review",
+            "review",
+            "Checking answers by a person",
+            "money__volume_per_month * money__review_share * money__review_seconds / 3600 * money__wage_per_hour_usd",
+            own,
+        ),
+        _line(
+            "failed_tasks",
+            "failure",
+            "Rework of failed tasks",
+            "money__volume_per_month * (1 - success) * money__failed_task_usd",
+            own,
+        ),
+        _line(
+            "maintenance",
+            "upkeep",
+            "Maintenance",
+            "maintenance_hours_per_month * money__wage_per_hour_usd",
+            own,
+        ),
+        _line(
+            "building",
+            "setup",
+            "Authoring",
+            "authoring_hours * money__wage_per_hour_usd / money__horizon_months",
+            own,
+        ),
+        _line(
+            "labelling",
+            "setup",
+            "Labelling",
+            "n_labels * money__labelling_seconds_per_case / 3600 * money__wage_per_hour_usd / money__horizon_months",
+            own,
+        ),
+        _line("training", "setup", "Training", "setup_cost_usd / money__horizon_months", own),
+    ]
     terms = {
         term: Figure(
-            value=sum(part.usd_per_month.value or 0.0 for part in lines if part.term == term),
+            value=math.fsum(part.usd_per_month.value or 0.0 for part in lines if part.term == term),
             provenance=CPU if term == "variable" else WAGE,
         )
         for term in TERMS
     }
-    total = sum(figure.value or 0.0 for figure in terms.values())
+    total = math.fsum(figure.value or 0.0 for figure in terms.values())
+    volume = MONEY["money__volume_per_month"].value or 1.0
+    success = card.success.value or 1.0
+    setup = 12 * (terms["setup"].value or 0.0)
+    judging = LedgerLine(
+        name="judging", term="variable", label="Judging, during evaluation", usd_per_month=unknown("nothing was judged"),
+        formula="", inputs={}, working="not counted",
+    )  # fmt: skip
     return Ledger(
         approach=card.name,
         volume_per_month=volume,
@@ -213,9 +326,32 @@ def _ledger(card: Scorecard) -> Ledger:
         terms=terms,
         total_usd_per_month=Figure(value=total, low=total * 0.97, high=total * 1.04, provenance=WAGE),
         cost_per_task_usd=Figure(value=total / volume, provenance=WAGE),
-        cost_per_success_usd=card.cost_per_success_usd,
-        setup_usd=Figure(value=1200.0048, provenance=WAGE),
+        cost_per_success_usd=Figure(
+            value=total / volume / success,
+            low=card.cost_per_success_usd.low,
+            high=card.cost_per_success_usd.high,
+            provenance=WAGE,
+        ),
+        setup_usd=Figure(value=setup, provenance=WAGE),
+        apart=(judging,),
+        steps=(
+            StepCost(
+                step="extract", calls=1.0, prompt_tokens=210.0, completion_tokens=6.0, seconds=0.31, usd=0.0000041
+            ),
+            StepCost(step="repair", calls=0.02, prompt_tokens=5.0, completion_tokens=0.1, seconds=0.01, usd=None),
+        )
+        if card.name == "workflow"
+        else (),
     )
+
+
+def _line(name: str, term: TermName, label: str, formula: str, own: dict[str, Figure]) -> LedgerLine:
+    inputs = {found: (MONEY | own)[found] for found in sorted(set(re.findall(r"[a-z]\w*", formula)))}
+    value = eval(formula, {}, {key: figure.value for key, figure in inputs.items()})
+    return LedgerLine(
+        name=name, term=term, label=label, formula=formula, inputs=inputs, working=formula.replace("money__", ""),
+        usd_per_month=Figure(value=value, provenance=weakest(figure.provenance for figure in inputs.values())),
+    )  # fmt: skip
 
 
 def _standing(card: Scorecard) -> Standing:
@@ -323,9 +459,83 @@ def _verdict(cards: tuple[Scorecard, ...]) -> Verdict:
                 ),
             ),
             hinges=(*hinges, steady),
+            paybacks=(
+                Payback(
+                    a="tuned-head",
+                    b="nearest",
+                    kind="months",
+                    months=7.4,
+                    low=2.1,
+                    high=None,
+                    as_of="2026-11-23",
+                    sentence="The dearer start of tuned-head against nearest is earned back after about 7.4 months (range: 2.1 to never).",
+                ),
+            ),
+            shares=(
+                VarianceShare(
+                    name="money.failed_task_usd",
+                    label="cost of a failed task in USD",
+                    first_order=Figure(value=0.62, provenance=WAGE),
+                    total=Figure(value=0.66, provenance=WAGE),
+                    sentence="62% of what is uncertain between tuned-head and nearest is the cost of a failed task.",
+                    a="tuned-head",
+                    b="nearest",
+                ),
+                VarianceShare(
+                    name="tuned-head: success",
+                    label="success of tuned-head",
+                    first_order=Figure(value=0.21),
+                    total=Figure(value=0.25),
+                    sentence="21% of what is uncertain between tuned-head and nearest is the success of tuned-head.",
+                    a="tuned-head",
+                    b="nearest",
+                ),
+            ),
+            sweep=_sweep(cards),
         ),
         as_of="2026-11-23",
+        factors=tuple(
+            FactorRow(
+                factor=factor,
+                title=title,
+                cells={
+                    card.name: FactorCell(text=text, figure=Figure(value=16.0, provenance=WAGE) if hours else None)
+                    for card in in_order
+                },
+            )
+            for factor, title, text, hours in (
+                ("speed", "Speed to a first production version", "16 hours of building", True),
+                ("labels", "Labelled data needed", "1,800 labelled cases", False),
+                ("knowledge", "Fresh or private knowledge", "none is looked up", False),
+                ("change", "Ease of change", "edit a text", False),
+                ("overhead", "Latency and token overhead", "0.31 s and 241 prompt tokens a task", False),
+                ("evaluation", "Evaluation burden", "300 cases, 25 s of review each", False),
+                ("switching", "Switching risk", "runs on your own machine", False),
+                ("best_use", "Best use", "a stable task with labels", False),
+            )
+        ),
+        worth=EvidenceWorth(
+            n_cases=500,
+            worth_usd=Figure(value=31.0, provenance=WAGE),
+            price_usd=Figure(value=106.0, provenance=WAGE),
+            is_worth_it=False,
+            sentence="500 further cases would save about $31 over the horizon and cost about $106: stop, it does not matter.",
+            perfect_usd=Figure(value=77.0, provenance=WAGE),
+        ),
     )
+
+
+def _sweep(cards: tuple[Scorecard, ...]) -> VolumeSweep:
+    volumes = tuple(8000.0 * 10 ** (step / 8) for step in range(-16, 17))
+    costs = {}
+    for ledger in map(_ledger, cards):
+        known = {term: figure.value or 0.0 for term, figure in ledger.terms.items()}
+        per_task = math.fsum(known[term] for term in ("variable", "review", "failure")) / ledger.volume_per_month
+        success = next(line.inputs["success"].value for line in ledger.lines if "success" in line.inputs) or 1.0
+        costs[ledger.approach] = tuple(
+            (per_task + (known["upkeep"] + known["setup"]) / volume) / success for volume in volumes
+        )
+    return VolumeSweep(volumes=volumes, cost_per_success=costs, present=8000.0)
 
 
 def _setup(card: Scorecard) -> SetupRow:
