@@ -13,6 +13,7 @@ from steelyard.cli._source import open_source, source_options
 @click.command("score")
 @source_options
 @approach_option
+@click.option("--by-segment", is_flag=True, help="Success by segment of the cases, too; --json always has it.")
 @json_option
 def command(
     folder: Path | None,
@@ -20,6 +21,7 @@ def command(
     settings: Path | None,
     threshold: float | None,
     approaches: tuple[str, ...],
+    by_segment: bool,
     as_json: bool,
 ) -> None:
     """Print the six metrics of every approach, each with its interval, and how they compare on the same cases."""
@@ -29,4 +31,4 @@ def command(
         for note in scores.notes:
             say(f"note: {note}")
     else:
-        print_text(*scores.renderables())
+        print_text(*scores.renderables(by_segment=by_segment))

@@ -16,9 +16,11 @@ import numpy as np
 
 from steelyard.figures import MEASURED, Figure, Provenance, unknown
 from steelyard.measure.intervals import MIN_CASES, Interval, effective_n, mean_interval
+from steelyard.measure.judged import difference_with_judge
 from steelyard.measure.paired import cases_needed, e_value, holm, newcombe, sign_flip_test
+from steelyard.measure.power import detectable_figure
 from steelyard.measure.results import ApproachResults, Floats, Ints, cluster_sums, renumber
-from steelyard.measure.scorecard import Comparison, Evidence
+from steelyard.measure.scorecard import Announcement, Comparison, Evidence
 
 ALL_PAIRS_UP_TO = 8
 """With more approaches each is compared with the leader only, so that Holm leaves some power."""
@@ -40,6 +42,39 @@ class Pairing:
     def n(self) -> int:
         """Common cases."""
         return len(self.in_a)
+
+    def only(self, positions: Ints) -> Pairing:
+        """The same two on some of their common cases; positions count from 0 within them."""
+        cluster = self.cluster[positions]
+        if self.n_clusters == self.n:
+            cluster, n_clusters = np.arange(len(positions), dtype=np.int64), len(positions)
+        else:
+            cluster = renumber(cluster)
+            n_clusters = int(cluster.max()) + 1 if len(cluster) else 0
+        return replace(
+            self, in_a=self.in_a[positions], in_b=self.in_b[positions], cluster=cluster, n_clusters=n_clusters
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SuccessDifference:
+    """How far two approaches differ in success, before it is put beside other comparisons."""
+
+    n_unscored: int
+    """Cases unscored for either; they widen `figure`."""
+    a_only: int
+    """Cases where only `a` succeeded (with repeats: succeeded more often)."""
+    b_only: int
+    figure: Figure
+    """Success rate of `a` minus that of `b`, paired interval."""
+    n_effective: float
+    """Independent cases the common ones are worth."""
+    discordance: float | None
+    """Mean squared difference of a case: the share of cases where they disagree; `None` when none was scored."""
+    p: float | None
+    """Exact two-sided p-value; `None` with too few cases."""
+    e: float | None
+    """Anytime-valid evidence against 'no difference'; `None` with too few cases."""
 
 
 def comparisons(
@@ -87,6 +122,49 @@ def pair_up(a: ApproachResults, b: ApproachResults) -> Pairing:
     )
 
 
+def success_difference(pairing: Pairing, *, alpha: float = 0.05) -> SuccessDifference:
+    """Difference in success of two approaches on their common cases, with paired interval and exact test.
+
+    Unscored cases are not guessed: the interval reaches from all of them speaking for `b` to all of them for `a`, the
+    p-value is the larger and the evidence the smaller of these two extremes.
+    """
+    a, b = pairing.a, pairing.b
+    difference = a.success[pairing.in_a] - b.success[pairing.in_b]
+    scored = ~np.isnan(difference)
+    worst = (a.success_low[pairing.in_a], b.success_high[pairing.in_b])
+    best = (a.success_high[pairing.in_a], b.success_low[pairing.in_b])
+    n_unscored = int(((best[0] > worst[0]) | (worst[1] > best[1])).sum())
+    # Without unscored cases both extremes are the outcomes themselves.
+    extremes = [worst] if n_unscored == 0 else [worst, best]
+    n_effective = min(effective_n(one - other, pairing.cluster, alpha=alpha) for one, other in extremes)
+    p = e = None
+    interval: Interval | None = None
+    if n_effective >= MIN_CASES and bool(scored.any()):
+        intervals = [_newcombe(one, other, n_effective, alpha=alpha) for one, other in extremes]
+        interval = Interval(intervals[0].low, intervals[-1].high)
+        totals = [_unit_totals(one - other, pairing) for one, other in extremes]
+        p = max(sign_flip_test(total) for total in totals)
+        e = min(e_value(int((total > 0).sum()), int((total < 0).sum())) for total in totals)
+    return SuccessDifference(
+        n_unscored=n_unscored,
+        a_only=int((difference[scored] > 0).sum()),
+        b_only=int((difference[scored] < 0).sum()),
+        figure=_difference_figure(difference[scored], interval, n_scored=pairing.n - n_unscored, n=pairing.n),
+        n_effective=n_effective,
+        discordance=float((difference[scored] ** 2).mean()) if scored.any() else None,
+        p=p,
+        e=e,
+    )
+
+
+def announced(difference: Figure, p_adjusted: float | None, *, alpha: float) -> Announcement:
+    """Which of two is better, when both the adjusted test and the interval say so."""
+    low, high = difference.low, difference.high
+    if low is None or high is None or p_adjusted is None or p_adjusted > alpha:
+        return "undecided"
+    return "a" if low > 0 else "b" if high < 0 else "undecided"
+
+
 # --- private ---------------------------------------------------------------------------------------------------------
 
 
@@ -100,47 +178,40 @@ def _default_pairs(results: Mapping[str, ApproachResults]) -> list[tuple[str, st
 def _compare(pairing: Pairing, *, alpha: float, margin: float, n_pairs: int, seed: int) -> Comparison:
     """Everything but Holm and the judgement."""
     a, b = pairing.a, pairing.b
-    difference = a.success[pairing.in_a] - b.success[pairing.in_b]
-    scored = ~np.isnan(difference)
-    worst = (a.success_low[pairing.in_a], b.success_high[pairing.in_b])
-    best = (a.success_high[pairing.in_a], b.success_low[pairing.in_b])
-    n_unscored = int(((best[0] > worst[0]) | (worst[1] > best[1])).sum())
-    # Without unscored cases both extremes are the outcomes themselves.
-    extremes = [worst] if n_unscored == 0 else [worst, best]
-    n_effective = min(effective_n(one - other, pairing.cluster, alpha=alpha) for one, other in extremes)
-    is_enough = n_effective >= MIN_CASES and bool(scored.any())
-    p_mcnemar = e = settled_at = None
-    interval: Interval | None = None
-    if is_enough:
-        intervals = [_newcombe(one, other, n_effective, alpha=alpha) for one, other in extremes]
-        interval = Interval(intervals[0].low, intervals[-1].high)
-        totals = [_unit_totals(one - other, pairing) for one, other in extremes]
-        p_mcnemar = max(sign_flip_test(total) for total in totals)
-        e = min(e_value(int((total > 0).sum()), int((total < 0).sum())) for total in totals)
+    success = success_difference(pairing, alpha=alpha)
+    to_settle = None
+    detectable = unknown("too few cases were done and scored by both")
+    if success.p is not None and success.discordance is not None:
+        unscored_share = success.n_unscored / pairing.n
+        detectable = detectable_figure(
+            success.n_effective, success.discordance, unscored_share=unscored_share, alpha=alpha / n_pairs
+        )
         settled_at = cases_needed(
-            float(difference[scored].mean()),
-            float((difference[scored] ** 2).mean()),
-            n_effective,
+            success.figure.value or 0.0,
+            success.discordance,
+            success.n_effective,
             margin=margin,
-            unscored_share=n_unscored / pairing.n,
+            unscored_share=unscored_share,
             alpha=alpha / n_pairs,
         )
-    to_settle = None
-    if settled_at is not None:
-        to_settle = max(1, math.ceil(settled_at * pairing.n / n_effective) - pairing.n)
+        if settled_at is not None:
+            to_settle = max(1, math.ceil(settled_at * pairing.n / success.n_effective) - pairing.n)
     return Comparison(
         a=a.name,
         b=b.name,
         n=pairing.n,
-        n_unscored=n_unscored,
-        a_only=int((difference[scored] > 0).sum()),
-        b_only=int((difference[scored] < 0).sum()),
-        difference=_difference_figure(difference[scored], interval, n_scored=pairing.n - n_unscored, n=pairing.n),
-        p_mcnemar=p_mcnemar,
+        n_unscored=success.n_unscored,
+        a_only=success.a_only,
+        b_only=success.b_only,
+        difference=success.figure,
+        p_mcnemar=success.p,
         p_adjusted=None,
-        e_value=e,
+        e_value=success.e,
         evidence="undecided",
+        margin=margin,
         cases_to_settle=to_settle,
+        minimum_detectable=detectable,
+        difference_with_judge=difference_with_judge(a, b, pairing.in_a, pairing.in_b, pairing.cluster, alpha=alpha),
         latency_difference_s=_mean_difference(pairing, a.latency_s, b.latency_s, "latency", alpha=alpha, seed=seed),
         cost_difference_usd=_mean_difference(pairing, a.cost_usd, b.cost_usd, "cost", alpha=alpha, seed=seed),
     )
@@ -148,12 +219,9 @@ def _compare(pairing: Pairing, *, alpha: float, margin: float, n_pairs: int, see
 
 def _judged(comparison: Comparison, *, alpha: float, margin: float) -> Comparison:
     low, high = comparison.difference.low, comparison.difference.high
-    evidence: Evidence = "undecided"
-    if low is not None and high is not None and comparison.p_adjusted is not None:
-        if comparison.p_adjusted <= alpha and (low > 0 or high < 0):
-            evidence = "a" if low > 0 else "b"
-        elif -margin <= low and high <= margin:
-            evidence = "equivalent"
+    evidence: Evidence = announced(comparison.difference, comparison.p_adjusted, alpha=alpha)
+    if evidence == "undecided" and low is not None and high is not None and -margin <= low and high <= margin:
+        evidence = "equivalent"
     if evidence == "undecided":
         return comparison
     return replace(comparison, evidence=evidence, cases_to_settle=0)

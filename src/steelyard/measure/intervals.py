@@ -18,6 +18,9 @@ from steelyard.measure.results import Floats, Ints, cluster_sums
 MIN_CASES = 5
 """Fewer independent cases than this say nothing about an interval."""
 
+MIN_RESAMPLED = 8
+"""Fewer independent units than this are not resampled: at 5 the interval of a skewed mean covers 79% and not 95%."""
+
 N_RESAMPLES = 2000
 """Bootstrap resamples."""
 
@@ -175,15 +178,19 @@ def bca_interval(sums: Floats, statistic: Statistic, *, seed: int = 0, alpha: fl
         seed: Of the resamples.
         alpha: One minus the confidence level.
 
+    The normal quantile inside BCa is replaced by Student's times √(n / (n - 1)): a resample of n units varies by a
+    factor √((n - 1) / n) too little, and knows nothing of how uncertain that is. At 10 units of a skewed cost this
+    lifts coverage from 82% to 87%, at 20 from 88% to 91%; at hundreds it changes nothing.
+
     Returns:
-        `None` with fewer than `MIN_CASES` clusters, when the statistic does not vary at all, or when it is
+        `None` with fewer than `MIN_RESAMPLED` clusters, when the statistic does not vary at all, or when it is
         undefined in so many resamples that an end is.
 
-    Source: Efron (1987); acceleration from the jackknife over clusters.
+    Source: Efron (1987), acceleration from the jackknife over clusters; Hesterberg (2015) for the expansion.
     """
-    from scipy.special import ndtr, ndtri
+    from scipy.special import ndtr, ndtri, stdtrit
 
-    if len(sums) < MIN_CASES:
+    if len(sums) < MIN_RESAMPLED:
         return None
     pooled = _pooled(sums, seed)
     totals = pooled.sum(axis=0)
@@ -202,8 +209,10 @@ def bca_interval(sums: Floats, statistic: Statistic, *, seed: int = 0, alpha: fl
     gaps = left_out.mean() - left_out if np.isfinite(left_out).all() else np.zeros(1)
     squares = float(gaps @ gaps)
     acceleration = float((gaps**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
-    z = ndtri(np.array([alpha / 2, 1 - alpha / 2]))
-    levels = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
+    reach = float(stdtrit(len(sums) - 1, 1 - alpha / 2)) * math.sqrt(len(sums) / (len(sums) - 1))
+    steps = bias + np.array([-reach, reach])
+    # Where the correction has no solution any more, the end is that of all draws.
+    levels = ndtr(bias + steps / np.maximum(1 - acceleration * steps, 1e-9))
     # Infinite draws (no success at all in a resample) sort last and may become the upper end: then it is unbounded.
     low, high = np.quantile(draws, levels, method="inverted_cdf")
     return Interval(float(low), float(high)) if math.isfinite(low) and math.isfinite(high) else None

@@ -94,7 +94,16 @@ def square_and_add(rate_a: float, rate_b: float, n: float, correlation: float, *
 
     Source: Newcombe (1998); Zou and Donner (2008) for the general form.
     """
-    a, b = wilson(rate_a, n, alpha=alpha), wilson(rate_b, n, alpha=alpha)
+    return combined(
+        rate_a, wilson(rate_a, n, alpha=alpha), rate_b, wilson(rate_b, n, alpha=alpha), correlation=correlation
+    )
+
+
+def combined(rate_a: float, a: Interval, rate_b: float, b: Interval, *, correlation: float) -> Interval:
+    """Interval of `rate_a - rate_b` from the interval of each and their correlation, within -1..1.
+
+    Source: Zou and Donner (2008), 'method of variance estimates recovery'.
+    """
     difference = rate_a - rate_b
 
     def reach(one: float, other: float) -> float:
@@ -177,7 +186,8 @@ def cases_needed(
     Returns:
         Total number of cases, or `None` when it is beyond `MAX_CASES`.
 
-    Source: Connor (1987) for McNemar; two one-sided tests for equivalence.
+    Source: Connor (1987) for McNemar, with Edwards's (1948) continuity correction for the exact test: the root of
+        signal · n - noise · √n - 1 = 0; two one-sided tests for equivalence.
     """
     d = abs(difference) * n / (n + 2)
     spread = (discordance * n + 2) / (n + 2)
@@ -185,7 +195,8 @@ def cases_needed(
     variance = max(spread - d * d, 1e-9)
     needed = math.inf
     if d > unscored_share:
-        needed = ((z * math.sqrt(spread) + z_power * math.sqrt(variance)) / (d - unscored_share)) ** 2
+        noise, signal = z * math.sqrt(spread) + z_power * math.sqrt(variance), d - unscored_share
+        needed = ((noise + math.sqrt(noise * noise + 4 * signal)) / (2 * signal)) ** 2
     room = margin - d - unscored_share
     if room > 0:
         needed = min(needed, (z + normal_quantile((1 + power) / 2)) ** 2 * variance / room**2)

@@ -10,11 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from steelyard.figures import Figure
+from steelyard.figures import Figure, unknown
 
-Evidence = Literal["a", "b", "equivalent", "undecided"]
+Announcement = Literal["a", "b", "undecided"]
+"""Which of two is better, or that it is too early to say."""
+
+Evidence = Literal[Announcement, "equivalent"]
 
 SCORECARDS_SCHEMA = "steelyard.scorecards/1"
+
+NO_JUDGE = unknown("no judge scored the cases")
+_NOT_WORKED_OUT = unknown("not worked out")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +58,10 @@ class Scorecard:
     prompt_tokens_per_task: Figure
     cached_tokens_per_task: Figure
     completion_tokens_per_task: Figure
+    success_with_judge: Figure = NO_JUDGE
+    """Success rate from people's scores on some cases and a judge's on all; stands beside `success`, never in it."""
+    judge_agreement: Figure = NO_JUDGE
+    """Share of cases scored by both where the judge agrees with people."""
 
     def with_cost_per_success(self, figure: Figure) -> Scorecard:
         """The same scorecard with the ledger's full cost of one successful task, in USD."""
@@ -80,6 +90,8 @@ class Scorecard:
             "prompt_tokens_per_task": self.prompt_tokens_per_task.to_json(),
             "cached_tokens_per_task": self.cached_tokens_per_task.to_json(),
             "completion_tokens_per_task": self.completion_tokens_per_task.to_json(),
+            "success_with_judge": self.success_with_judge.to_json(),
+            "judge_agreement": self.judge_agreement.to_json(),
         }
 
 
@@ -112,6 +124,27 @@ class Comparison:
     """Mean latency of `a` minus that of `b`, in seconds per task."""
     cost_difference_usd: Figure
     """Mean variable cost of `a` minus that of `b`, in USD per task."""
+    minimum_detectable: Figure = _NOT_WORKED_OUT
+    """Smallest true difference in success that as many cases with as much disagreement show with 80% power."""
+    difference_with_judge: Figure = NO_JUDGE
+    """Success rate of `a` minus that of `b` with the help of a judge; no evidence is taken from it."""
+    margin: float = 0.02
+    """Success rates within this of each other count as equally good."""
+
+    @property
+    def sentence(self) -> str:
+        """What may be said of the two, without a full stop."""
+        if self.evidence == "equivalent":
+            return f"{self.a} is as good as {self.b}, within {100 * self.margin:g} points"
+        if self.evidence in ("a", "b"):
+            better, worse = (self.a, self.b) if self.evidence == "a" else (self.b, self.a)
+            return f"{better} succeeds more often than {worse}"
+        more = self.cases_to_settle
+        if more is None:
+            return "not enough evidence, and no realistic number of cases would settle it"
+        if more == 0:
+            return "not enough evidence"
+        return f"not enough evidence; about {more:,} more {'case' if more == 1 else 'cases'} should settle it"
 
     def to_json(self) -> dict[str, Any]:
         """The shape published in `score --json`."""
@@ -127,7 +160,11 @@ class Comparison:
             "p_adjusted": self.p_adjusted,
             "e_value": self.e_value,
             "evidence": self.evidence,
+            "margin": self.margin,
+            "sentence": self.sentence,
             "cases_to_settle": self.cases_to_settle,
+            "minimum_detectable": self.minimum_detectable.to_json(),
+            "difference_with_judge": self.difference_with_judge.to_json(),
             "latency_difference_s": self.latency_difference_s.to_json(),
             "cost_difference_usd": self.cost_difference_usd.to_json(),
         }

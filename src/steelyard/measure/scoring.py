@@ -16,6 +16,7 @@ from steelyard.measure.intervals import (
     percentile_interval,
     wilson,
 )
+from steelyard.measure.judged import judge_agreement, success_with_judge
 from steelyard.measure.results import ApproachResults, Floats, renumber
 from steelyard.measure.scorecard import Scorecard
 
@@ -79,6 +80,8 @@ def scorecard(
         prompt_tokens_per_task=_mean(results, results.prompt_tokens, "prompt tokens", alpha=alpha, seed=seed),
         cached_tokens_per_task=_mean(results, results.cached_tokens, "cached tokens", alpha=alpha, seed=seed),
         completion_tokens_per_task=_mean(results, results.completion_tokens, "answer tokens", alpha=alpha, seed=seed),
+        success_with_judge=success_with_judge(results, alpha=alpha),
+        judge_agreement=judge_agreement(results, alpha=alpha),
     )
 
 

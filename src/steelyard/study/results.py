@@ -10,6 +10,7 @@ from steelyard.decision.verdict import Verdict
 from steelyard.engine.estimate import Estimate
 from steelyard.engine.run import RunSummary
 from steelyard.measure.scorecard import Comparison, Scorecard, scorecards_json
+from steelyard.measure.segments import SegmentTables
 
 if TYPE_CHECKING:
     import polars
@@ -24,19 +25,23 @@ class Scores:
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...] = ()
     """What to know before trusting the figures: approaches that changed since they ran, or did not run."""
+    segments: SegmentTables | None = None
+    """Success by segment; `None` where cases have no segments."""
 
     def to_json(self) -> dict[str, Any]:
         """What `score --json` prints (`steelyard.scorecards/1`)."""
-        return scorecards_json(self.scorecards, self.comparisons)
+        segments = None if self.segments is None else self.segments.to_json()
+        return scorecards_json(self.scorecards, self.comparisons) | {"segments": segments}
 
     def to_polars(self) -> polars.DataFrame:
         """One row an approach: each metric with `_low`, `_high` and `_provenance` beside it."""
         return _frame([card.to_json() for card in self.scorecards])
 
-    def renderables(self) -> Sequence[RenderableType]:
-        """Table and comparisons for the terminal."""
+    def renderables(self, *, by_segment: bool = False) -> Sequence[RenderableType]:
+        """Table and comparisons for the terminal; on request success by segment, too."""
         from rich.text import Text
 
+        from steelyard.report.segment_table import judge_lines, segment_parts
         from steelyard.report.terminal import comparison_lines, score_table
 
         parts: list[RenderableType] = [score_table(self.scorecards)]
@@ -45,6 +50,9 @@ class Scores:
             rest = "; all pairs are in --json and in the report" if len(self.scorecards) > 2 else ""
             title = Text(f"\nOn the same cases, against the most successful approach{rest}:")
             parts += [title, *comparison_lines(self.comparisons, choice=best)]
+        parts += judge_lines(self.scorecards)
+        if by_segment:
+            parts += segment_parts(self.segments)
         return [*parts, *_note_lines(self.notes)]
 
     def __repr__(self) -> str:
