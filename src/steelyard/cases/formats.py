@@ -20,11 +20,14 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
 from steelyard.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    import polars
 
 Row = dict[str, Any]
 
@@ -59,13 +62,47 @@ def load_table(path: Path, *, of: str = "cases") -> Table:
     Raises:
         InputError: The file is missing, a folder, empty, of an unknown format, not UTF-8, or damaged as a whole.
     """
+    content = read_content(path, of=of)
+    kind = format_of(path)
+    if kind == "parquet":
+        frame = read_parquet(path.name, content)
+        rows = [{column: _plain(value) for column, value in row.items()} for row in frame.iter_rows(named=True)]
+        lines = list(range(1, len(rows) + 1))
+        return Table(name=path.name, rows=rows, lines=lines, problems=[], is_text_only=False)
+    problems: list[Problem] = []
+    if kind == "csv":
+        header, cells = csv_rows(path.name, content, problems)
+        found = [(dict(zip(header, row, strict=True)), line) for row, line in cells]
+    else:
+        found = list(json_rows(path.name, content, problems))
+    return Table(
+        name=path.name,
+        rows=[row for row, _ in found],
+        lines=[line for _, line in found],
+        problems=problems,
+        is_text_only=kind == "csv",
+    )
+
+
+def format_of(path: Path) -> Literal["csv", "json", "parquet"]:
+    """What the suffix says.
+
+    Raises:
+        InputError: It says nothing known.
+    """
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(Problem(what=f"{path.name!r} has no known format", where=path.name, hint=_FORMATS_HINT))
+    return kind
+
+
+def read_content(path: Path, *, of: str = "cases") -> bytes:
+    """The bytes of a file of a known format; errors as for `load_table`."""
     if path.is_dir():
         raise InputError(Problem(what=f"{str(path)!r} is a folder, not a file of {of}", hint=_FORMATS_HINT))
     if not path.exists():
         raise InputError(Problem(what=f"the file of {of} {str(path)!r} does not exist", hint=_missing_hint(path, of)))
-    suffix = path.suffix.lower()
-    if suffix not in _READERS:
-        raise InputError(Problem(what=f"{path.name!r} has no known format", where=path.name, hint=_FORMATS_HINT))
+    format_of(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -73,13 +110,20 @@ def load_table(path: Path, *, of: str = "cases") -> Table:
         raise InputError(Problem(what=f"the file of {of} {str(path)!r} cannot be read: {reason}")) from error
     if not content.strip():
         raise InputError(Problem(what="the file is empty", where=path.name, hint=f"put {of} in it"))
-    return _READERS[suffix](path.name, content)
+    return content
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Text: encoding, and what is not text at all
-# ---------------------------------------------------------------------------------------------------------------------
+# --- Text: encoding, and what is not text at all ---------------------------------------------------------------------
 
+_FORMATS: dict[str, Literal["csv", "json", "parquet"]] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
 _FORMATS_HINT = "give a .csv, .tsv, .jsonl, .json or .parquet file"
 
 _SIGNATURES = (
@@ -98,11 +142,12 @@ _CONTROL_BYTES = bytes(set(range(32)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
 def _missing_hint(path: Path, of: str) -> str:
     if not path.parent.is_dir():
         return f"the folder {str(path.parent)!r} does not exist either"
-    similar = sorted(other.name for other in path.parent.iterdir() if other.suffix.lower() in _READERS)
+    similar = sorted(other.name for other in path.parent.iterdir() if other.suffix.lower() in _FORMATS)
     return f"files of {of} beside it: {', '.join(similar[:8])}" if similar else _FORMATS_HINT
 
 
-def _decode(name: str, content: bytes) -> str:
+def decode(name: str, content: bytes) -> str:
+    """The text of a file; raises with a guess at what it is where it is not UTF-8."""
     for signature, kind, hint in _SIGNATURES:
         if content.startswith(signature):
             raise InputError(Problem(what=f"the file is {kind}, not text", where=name, hint=hint))
@@ -136,38 +181,48 @@ def _guess_encoding(content: bytes) -> str:
     return "the file looks like cp1252 (Windows, Western European)"
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# CSV
-# ---------------------------------------------------------------------------------------------------------------------
+# --- CSV -------------------------------------------------------------------------------------------------------------
 
 _DELIMITERS = (",", ";", "\t")
 
 
-def _read_csv(name: str, content: bytes) -> Table:
-    text = _decode(name, content)
-    delimiter = _sniff_delimiter(text)
-    rows: list[Row] = []
-    lines: list[int] = []
-    problems: list[Problem] = []
-    header: list[str] | None = None
-    for cells, line, damage in _records(text, delimiter):
+def csv_rows(name: str, content: bytes, problems: list[Problem]) -> tuple[list[str], Iterator[tuple[list[str], int]]]:
+    """Header, and the cells of each row with the line it starts on; a row that cannot be read goes to `problems`.
+
+    Raises:
+        InputError: This is not text in UTF-8, or the header names a column twice.
+    """
+    decode(name, content)
+    delimiter = sniff_delimiter(content)
+    records = _records(content, delimiter)
+    first = next(record for record in records if record.cells or record.damage is not None)
+    if first.damage is not None:
+        problems.append(_broken(name, first))
+        return [], iter(())
+    header = csv_header(name, first.line, first.cells)
+    return header, _full_rows(name, records, header, delimiter, problems)
+
+
+def _full_rows(
+    name: str, records: Iterator[_Record], header: list[str], delimiter: str, problems: list[Problem]
+) -> Iterator[tuple[list[str], int]]:
+    for record in records:
+        cells, line, damage = record
         if damage is not None:
-            hint = 'close every quoted cell with a double quote, and write a quote inside one as ""'
-            problems.append(Problem(what=f"the CSV breaks here: {damage}", where=f"{name}:{line}", hint=hint))
-        elif not cells:
-            continue
-        elif header is None:
-            header = _header(name, line, cells)
-        elif len(cells) != len(header):
+            problems.append(_broken(name, record))
+        elif len(cells) == len(header):
+            yield cells, line
+        elif cells:
             is_longer = len(cells) > len(header)
             n_cells = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
             what = f"the row has {n_cells}, {'more' if is_longer else 'fewer'} than the {len(header)} columns of the header"
             hint = f"put double quotes around a text that holds {_delimiter_name(delimiter)} or a line break"
             problems.append(Problem(what=what, where=f"{name}:{line}", hint=hint))
-        else:
-            rows.append(dict(zip(header, cells, strict=True)))
-            lines.append(line)
-    return Table(name=name, rows=rows, lines=lines, problems=problems, is_text_only=True)
+
+
+def _broken(name: str, record: _Record) -> Problem:
+    hint = 'close every quoted cell with a double quote, and write a quote inside one as ""'
+    return Problem(what=f"the CSV breaks here: {record.damage}", where=f"{name}:{record.line}", hint=hint)
 
 
 class _Record(NamedTuple):
@@ -176,11 +231,12 @@ class _Record(NamedTuple):
     damage: str | None
 
 
-def _records(text: str, delimiter: str) -> Iterator[_Record]:
+def _records(content: bytes, delimiter: str) -> Iterator[_Record]:
     """Every CSV record with the line it starts on; the first damaged one ends the file."""
     with _unlimited_field_size():
         # newline="" keeps line breaks inside quoted cells as they are.
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
         while True:
             start = reader.line_num + 1
             try:
@@ -203,11 +259,11 @@ def _unlimited_field_size() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _sniff_delimiter(text: str) -> str:
+def sniff_delimiter(content: bytes) -> str:
     """The delimiter that cuts the header into most cells; a tie, as in a one-column file, goes to the comma."""
 
     def n_header_cells(delimiter: str) -> int:
-        return next((len(record.cells) for record in _records(text, delimiter) if record.cells), 0)
+        return next((len(record.cells) for record in _records(content, delimiter) if record.cells), 0)
 
     return max(_DELIMITERS, key=n_header_cells)
 
@@ -216,37 +272,34 @@ def _delimiter_name(delimiter: str) -> str:
     return {",": "a comma", ";": "a semicolon", "\t": "a tab"}[delimiter]
 
 
-def _header(name: str, line: int, cells: list[str]) -> list[str]:
+def csv_header(name: str, line: int, cells: list[str]) -> list[str]:
+    """Column names, blank ones numbered; raises where one stands there twice."""
     header = [cell.strip() or f"column {position}" for position, cell in enumerate(cells, 1)]
     repeated = sorted({cell for cell in header if header.count(cell) > 1})
     if repeated:
+        hint = "give every column its own name"
         raise InputError(
-            [
-                Problem(
-                    what=f"the header names {column!r} {header.count(column)} times",
-                    where=f"{name}:{line}:{column}",
-                    hint="give every column its own name",
-                )
-                for column in repeated
-            ]
+            Problem(what=f"the header names {it!r} {header.count(it)} times", where=f"{name}:{line}:{it}", hint=hint)
+            for it in repeated
         )
     return header
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# JSON Lines and JSON lists
-# ---------------------------------------------------------------------------------------------------------------------
+# --- JSON Lines and JSON lists ---------------------------------------------------------------------------------------
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def _read_json(name: str, content: bytes) -> Table:
-    """Either kind under either suffix: a list starts with a bracket, and no line of JSONL with a case does."""
-    text = _decode(name, content)
+def json_rows(name: str, content: bytes, problems: list[Problem]) -> Iterator[tuple[Row, int]]:
+    """Objects with the line each starts on; a row that is none goes to `problems`.
+
+    Either kind under either suffix: a list starts with a bracket, and no line of JSON Lines with an object does.
+
+    Raises:
+        InputError: This is not text in UTF-8.
+    """
+    text = decode(name, content)
     items = _list_items(text) if text.lstrip().startswith("[") else _line_items(text)
-    rows: list[Row] = []
-    lines: list[int] = []
-    problems: list[Problem] = []
     for value, line, damage in items:
         if damage is not None:
             hint = "write one JSON object a line" if name.lower().endswith("l") else None
@@ -255,9 +308,7 @@ def _read_json(name: str, content: bytes) -> Table:
             what = f"the row is a JSON {_json_kind(value)}, not an object"
             problems.append(Problem(what=what, where=f"{name}:{line}", hint='write each case as {"field": value, ...}'))
         else:
-            rows.append(value)
-            lines.append(line)
-    return Table(name=name, rows=rows, lines=lines, problems=problems, is_text_only=False)
+            yield value, line
 
 
 class _Item(NamedTuple):
@@ -309,27 +360,26 @@ def _skip_space(text: str, position: int) -> int:
 
 
 def _json_kind(value: object) -> str:
-    kinds = {str: "string", bool: "boolean", int: "number", float: "number", list: "list"}
-    return kinds.get(type(value), "null")
+    return {str: "string", bool: "boolean", int: "number", float: "number", list: "list"}.get(type(value), "null")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Parquet
-# ---------------------------------------------------------------------------------------------------------------------
+# --- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def _read_parquet(name: str, content: bytes) -> Table:
+def read_parquet(name: str, content: bytes) -> polars.DataFrame:
+    """The columns of a Parquet file.
+
+    Raises:
+        InputError: It is none, or damaged.
+    """
     import polars as pl
 
     try:
-        frame = pl.read_parquet(io.BytesIO(content))
+        return pl.read_parquet(io.BytesIO(content))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(
             Problem(what="the file is not a readable Parquet file", where=name, hint="write it again, or export as CSV")
         ) from error
-    rows = [{column: _plain(value) for column, value in row.items()} for row in frame.iter_rows(named=True)]
-    lines = list(range(1, len(rows) + 1))
-    return Table(name=name, rows=rows, lines=lines, problems=[], is_text_only=False)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a Parquet cell is anything
@@ -347,14 +397,3 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a Parquet cell is anything
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     return value
-
-
-_READERS = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".jsonl": _read_json,
-    ".ndjson": _read_json,
-    ".json": _read_json,
-    ".parquet": _read_parquet,
-    ".pq": _read_parquet,
-}

@@ -1,184 +1,106 @@
 """Read a file of outcomes made elsewhere: every column checked, every problem reported at once, nothing guessed.
 
-A blank cell is unknown, never 0. What comes out are the rows that `steelyard.measure.results.from_rows` takes, so that
-outcomes from anywhere are counted as those of a run are.
+A blank cell is unknown, never 0. What comes out are the columns that `steelyard.measure.results.from_frame` takes, so
+that outcomes from anywhere are counted as those of a run are.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from steelyard.cases.formats import Table, load_table
-from steelyard.cases.timestamps import to_utc
-from steelyard.engine.outcome import OutcomeStatus
+from steelyard.cases.frames import Columns, load_columns
 from steelyard.errors import InputError, Problem
 from steelyard.measure.results import ANSWERED
-from steelyard.measure.scoring import LADDER, in_ladder_order
+from steelyard.study.outcome_columns import COLUMNS, read_column
+from steelyard.study.where import Condition, matching
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    import polars as pl
+
+MOST_PROBLEMS = 1_000
+"""So many are listed; of the others only the number is said."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class OutcomeRows:
-    """The checked rows of a file of outcomes."""
+    """The checked outcomes of a file."""
 
     name: str
     """File name."""
-    rows: tuple[Row, ...]
-    """One outcome each, under the names of `COLUMNS`; `None` is unknown."""
+    frame: pl.DataFrame
+    """One row an outcome, under the names of `COLUMNS` (but for `levers`); null is unknown, absent too."""
     levers: Mapping[str, tuple[str, ...]]
     """By approach, in the order in which approaches first appear; empty where not known."""
     notes: tuple[str, ...]
     """What a person should know about how the file was read."""
 
 
-def read_outcome_rows(path: Path, *, threshold: float | None = None) -> OutcomeRows:
+def read_outcome_rows(
+    path: Path,
+    *,
+    threshold: float | None = None,
+    where: Sequence[Condition] = (),
+    levers: Mapping[str, tuple[str, ...]] | None = None,
+) -> OutcomeRows:
     """Read and check a CSV, JSONL, JSON or Parquet file of outcomes.
 
     Args:
         path: The file.
         threshold: Score from which on an outcome is a success, 1 if left out; used where there is no column `success`.
+        where: Only the rows that meet all of these are read.
+        levers: By approach, from elsewhere; complete what the file says.
 
     Raises:
         InputError: The file cannot be read, a column is missing, a value has the wrong type, an outcome stands twice,
             or rows contradict each other; lists every problem found, each with `file:line:column`.
     """
-    table = load_table(path, of="outcomes")
-    # Keys in order of first appearance; the rows of JSON Lines need not have the same ones.
-    present = list(dict.fromkeys(key for row in table.rows for key in row))
+    import polars as pl
+
+    table = load_columns(path, of="outcomes")
+    present = table.frame.columns
     spelled = {column.name: key for column in COLUMNS if (key := column.found_in(present)) is not None}
     problems = [*table.problems, *_missing_columns(table, present, spelled)]
-    if problems and not table.rows:
+    if problems and not table.frame.height:
         raise InputError(problems)
-    rows = _rows(table, spelled, problems)
-    problems += _repeated(table, rows, spelled)
-    levers = _levers(table, rows, spelled, problems)
-    _share_clusters(table, rows, spelled, problems)
+    n_all = table.frame.height
+    if where:
+        table = matching(table, where)
+    frame = _checked(table, spelled, problems)
+    problems += _repeated(table, frame, spelled)
+    pulled = _levers(table, frame, levers or {}, spelled, problems)
+    frame = _with_shared_clusters(table, frame, spelled, problems)
     if problems:
         raise InputError(problems)
     notes = []
-    unused = [key for key in present if key not in spelled.values()]
+    if where:
+        picked = " and ".join(map(str, where))
+        notes.append(f"only the rows of {table.name} with {picked}: {frame.height:,} of {n_all:,}")
+    used = {*spelled.values(), *(condition.column for condition in where)}
+    unused = [key for key in present if key not in used]
     if unused:
         notes.append(f"columns of {table.name} that were not used: {', '.join(unused)}")
     if "success" not in spelled:
-        _judge(rows, 1.0 if threshold is None else threshold)
+        least = 1.0 if threshold is None else threshold
+        frame = frame.with_columns(success=(pl.col("score") >= least).cast(pl.Int8))
     elif threshold is not None:
         notes.append(f"the threshold was not used: {table.name} says itself what succeeded")
-    contradicted = sum(row["success"] == 1 and row["status"] != ANSWERED for row in rows)
-    if contradicted:
-        notes.append(f"{contradicted:,} outcomes say success with a status other than answered: they count as failed")
-    return OutcomeRows(name=table.name, rows=tuple(rows), levers=levers, notes=tuple(notes))
+    if "status" in frame.columns:
+        contradicted = frame.filter((pl.col("success") == 1) & (pl.col("status") != ANSWERED)).height
+        if contradicted:
+            notes.append(
+                f"{contradicted:,} outcomes say success with a status other than answered: they count as failed"
+            )
+    return OutcomeRows(name=table.name, frame=frame.drop("levers", strict=False), levers=pulled, notes=tuple(notes))
 
 
 # --- private ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Column:
-    name: str
-    read: Callable[[object], Any]
-    """The value of a cell that is not blank; raises `TypeError` or `ValueError` where it is not as expected."""
-    expected: str
-    is_required: bool = False
-    alias: str | None = None
-
-    def found_in(self, present: list[str]) -> str | None:
-        """How the file spells this column."""
-        return next((name for name in (self.name, self.alias) if name in present), None)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise TypeError
-    return str(value).strip()
-
-
-def _number(value: object) -> float:
-    # Python reads 1_000 as a number; in a table it is a slip.
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or "_" in str(value):
-        raise ValueError
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError
-    return number
-
-
-def _amount(value: object) -> float:
-    number = _number(value)
-    if number < 0:
-        raise ValueError
-    return number
-
-
-def _count(value: object) -> int:
-    number = _amount(value)
-    if not number.is_integer():
-        raise ValueError
-    return int(number)
-
-
-def _flag(value: object) -> int:
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        return int(value.strip().lower() == "true")
-    number = float(value) if isinstance(value, bool) else _number(value)
-    if number not in (0, 1):
-        raise ValueError
-    return int(number)
-
-
-def _share(value: object) -> float:
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        return float(value.strip().lower() == "true")
-    number = float(value) if isinstance(value, bool) else _number(value)
-    if not 0 <= number <= 1:
-        raise ValueError
-    return number
-
-
-def _status(value: object) -> str:
-    return str(OutcomeStatus(_text(value).lower()))
-
-
-def _pulled(value: object) -> tuple[str, ...]:
-    parts = value if isinstance(value, list) else _text(value).replace(",", "+").split("+")
-    return in_ladder_order(_text(part).lower() for part in parts)
-
-
-_FLAG = "1 or 0 (true or false)"
-_AMOUNT = "a number of 0 or more"
-COLUMNS = (
-    _Column(name="approach", alias="system", read=_text, expected="a name", is_required=True),
-    _Column(name="case_id", read=_text, expected="a name", is_required=True),
-    _Column(name="success", read=_flag, expected=_FLAG),
-    _Column(name="score", read=_number, expected="a number"),
-    _Column(name="status", read=_status, expected=f"one of: {', '.join(OutcomeStatus)}"),
-    _Column(name="repeat", alias="trial", read=_count, expected="a whole number of 0 or more"),
-    _Column(name="schema_pass", read=_flag, expected=_FLAG),
-    _Column(name="retried", read=_flag, expected=_FLAG),
-    _Column(name="extra_calls", read=_count, expected="a whole number of 0 or more"),
-    _Column(name="cost_usd", read=_amount, expected=_AMOUNT),
-    _Column(name="latency_s", read=_amount, expected=_AMOUNT),
-    _Column(name="prompt_tokens", read=_amount, expected=_AMOUNT),
-    _Column(name="completion_tokens", read=_amount, expected=_AMOUNT),
-    _Column(name="cached_tokens", read=_amount, expected=_AMOUNT),
-    _Column(name="review_seconds", read=_amount, expected=_AMOUNT),
-    _Column(name="corrected", read=_flag, expected=_FLAG),
-    _Column(name="judge", read=_share, expected="a number from 0 to 1 (or true or false)"),
-    _Column(name="judge_cost_usd", read=_amount, expected=_AMOUNT),
-    _Column(name="cluster", read=_text, expected="a name"),
-    _Column(name="segment", read=_text, expected="a name"),
-    _Column(name="time", read=to_utc, expected="a date or time such as 2026-03-31"),
-    _Column(name="levers", read=_pulled, expected=f"levers joined by +, of: {', '.join(LADDER)}"),
-)
-"""What a file of outcomes may say; any other column is not used."""
-
-
-def _missing_columns(table: Table, present: list[str], spelled: Mapping[str, str]) -> list[Problem]:
-    if not table.rows:
+def _missing_columns(table: Columns, present: list[str], spelled: Mapping[str, str]) -> list[Problem]:
+    if not table.frame.height:
         return [] if table.problems else [Problem(what="the file holds no outcomes", where=table.name)]
     missing = []
     for column in COLUMNS:
@@ -190,35 +112,38 @@ def _missing_columns(table: Table, present: list[str], spelled: Mapping[str, str
     return [Problem(what=f"there is no column {name}", where=f"{table.name}:1", hint=hint) for name in missing]
 
 
-def _rows(table: Table, spelled: Mapping[str, str], problems: list[Problem]) -> list[Row]:
-    used = [(column, spelled[column.name]) for column in COLUMNS if column.name in spelled]
-    rows = []
-    for index, cells in enumerate(table.rows):
-        row: Row = dict.fromkeys((column.name for column in COLUMNS), None)
-        for column, key in used:
-            value = cells.get(key)
-            if _is_blank(value):
-                if column.is_required:
-                    problems.append(Problem(what=f"{key!r} is empty", where=table.where(index, key)))
-                continue
-            try:
-                row[column.name] = column.read(value)
-            except (TypeError, ValueError, OverflowError):
-                what = f"{key!r} is {_shortened(value)}, expected {column.expected}"
-                hint = None if column.is_required else "leave it empty where it is unknown"
-                problems.append(Problem(what=what, where=table.where(index, key), hint=hint))
-        row["status"] = row["status"] or ANSWERED
-        row["repeat"] = row["repeat"] or 0
-        if row["retried"] is None and row["extra_calls"] is not None:
-            row["retried"] = int(row["extra_calls"] > 0)
-        rows.append(row)
-    return rows
+def _checked(table: Columns, spelled: Mapping[str, str], problems: list[Problem]) -> pl.DataFrame:
+    """The values of all known columns, null where blank or wrong; says which are wrong, line by line."""
+    import polars as pl
 
-
-def _is_blank(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isnan(value)
-    return value is None or (isinstance(value, str) and not value.strip())
+    values: dict[str, pl.Series] = {}
+    found: list[tuple[int, int, Problem]] = []
+    n_wrong = 0
+    for position, column in enumerate(COLUMNS):
+        key = spelled.get(column.name)
+        if key is None:
+            continue
+        values[column.name], blank, wrong = read_column(column, table.frame[key], table.odd.get(key, {}))
+        n_wrong += len(wrong) + (len(blank) if column.is_required else 0)
+        for index in map(int, wrong[:MOST_PROBLEMS]):
+            what = f"{key!r} is {_shortened(table.cell(index, key))}, expected {column.expected}"
+            hint = None if column.is_required else "leave it empty where it is unknown"
+            found.append((index, position, Problem(what=what, where=table.where(index, key), hint=hint)))
+        for index in map(int, blank[:MOST_PROBLEMS] if column.is_required else ()):
+            found.append((index, position, Problem(what=f"{key!r} is empty", where=table.where(index, key))))
+    listed = sorted(found, key=lambda one: one[:2])[:MOST_PROBLEMS]
+    if n_wrong > len(listed):
+        problems.append(
+            Problem(what=f"{n_wrong:,} cells are not as expected; the first {len(listed):,} follow", where=table.name)
+        )
+    problems += [problem for _, _, problem in listed]
+    frame = pl.DataFrame(values)
+    if "extra_calls" in values:
+        from_calls = (pl.col("extra_calls") > 0).cast(pl.Int8)
+        said = pl.coalesce("retried", from_calls) if "retried" in values else from_calls
+        frame = frame.with_columns(said.alias("retried"))
+    filled = [pl.col(name).fill_null(value) for name, value in (("status", ANSWERED), ("repeat", 0)) if name in values]
+    return frame.with_columns(filled)
 
 
 def _shortened(value: object) -> str:
@@ -226,64 +151,91 @@ def _shortened(value: object) -> str:
     return shown if len(shown) <= 60 else f"{shown[:59]}…"
 
 
-def _repeated(table: Table, rows: list[Row], spelled: Mapping[str, str]) -> list[Problem]:
+def _repeated(table: Columns, frame: pl.DataFrame, spelled: Mapping[str, str]) -> list[Problem]:
+    import polars as pl
+
+    keys = [key for key in ("approach", "case_id", "repeat") if key in frame.columns]
+    if len(keys) < 2 or "case_id" not in keys or not frame.select(keys).is_duplicated().any():
+        return []
+    complete = frame.select(keys).with_row_index("row").drop_nulls()
+    again = complete.with_columns(first=pl.col("row").first().over(keys)).filter(pl.col("row") != pl.col("first"))
+    hint = "number the repeats of a case in a column repeat, or remove one of the two"
+    if telling := _telling_apart(table, frame.select(keys), spelled):
+        hint = f"a row of another {telling.split('=')[0]} is another outcome: --where {telling}; else {hint}"
     problems = []
-    first: dict[tuple[Any, ...], int] = {}
-    for index, row in enumerate(rows):
-        key = (row["approach"], row["case_id"], row["repeat"])
-        if None in key:
-            continue  # reported already
-        seen = first.setdefault(key, index)
-        if seen != index:
-            again = f" repeat {row['repeat']}" if "repeat" in spelled else ""
-            problems.append(
-                Problem(
-                    what=f"{row['approach']!r} did case {row['case_id']!r}{again} on line {table.lines[seen]} already",
-                    where=table.where(index, spelled.get("case_id")),
-                    hint="number the repeats of a case in a column repeat, or remove one of the two",
-                )
-            )
+    for row in again.head(MOST_PROBLEMS).iter_rows(named=True):
+        repeat = f" repeat {row['repeat']}" if "repeat" in spelled else ""
+        seen = table.lines[row["first"]]
+        what = f"{row['approach']!r} did case {row['case_id']!r}{repeat} on line {seen} already"
+        where = table.where(row["row"], spelled.get("case_id"))
+        problems.append(Problem(what=what, where=where, hint=hint))
+    if again.height > len(problems):
+        first = f"{again.height:,} outcomes stand there twice; the first {len(problems):,} follow"
+        problems.insert(0, Problem(what=first, where=table.name, hint=hint))
     return problems
 
 
+def _telling_apart(table: Columns, keys: pl.DataFrame, spelled: Mapping[str, str]) -> str | None:
+    """`column=value` of a column with few values of which each holds every outcome once."""
+    for name in table.frame.columns:
+        if name in spelled.values() or table.odd.get(name):
+            continue
+        values = table.frame[name]
+        few = values.n_unique()
+        if 1 < few <= 50 and not keys.with_columns(values.alias("other value")).is_duplicated().any():
+            return f"{name}={values[0]}"
+    return None
+
+
 def _levers(
-    table: Table, rows: list[Row], spelled: Mapping[str, str], problems: list[Problem]
+    table: Columns,
+    frame: pl.DataFrame,
+    elsewhere: Mapping[str, tuple[str, ...]],
+    spelled: Mapping[str, str],
+    problems: list[Problem],
 ) -> dict[str, tuple[str, ...]]:
     """Levers by approach; said on any row of an approach they hold for all of its rows."""
-    levers: dict[str, tuple[str, ...]] = {}
-    for index, row in enumerate(rows):
-        if row["approach"] is None:
-            continue
-        known = levers.setdefault(row["approach"], ())
-        if row["levers"] and known and row["levers"] != known:
-            what = f"the levers of {row['approach']!r} are {'+'.join(row['levers'])}, and {'+'.join(known)} further up"
+    import polars as pl
+
+    if "approach" not in frame.columns:
+        return {}
+    names = frame["approach"].drop_nulls().unique(maintain_order=True).to_list()
+    levers: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())
+    if "levers" in frame.columns:
+        said = frame.select("approach", "levers").with_row_index("row").drop_nulls()
+        first = said.unique("approach", keep="first", maintain_order=True)
+        levers |= {row["approach"]: tuple(row["levers"].split("+")) for row in first.iter_rows(named=True)}
+        other = said.with_columns(first=pl.col("levers").first().over("approach"))
+        for row in other.filter(pl.col("levers") != pl.col("first")).head(MOST_PROBLEMS).iter_rows(named=True):
+            what = f"the levers of {row['approach']!r} are {row['levers']}, and {row['first']} further up"
             hint = "give approaches that pull different levers different names"
-            problems.append(Problem(what=what, where=table.where(index, spelled["levers"]), hint=hint))
-        elif row["levers"]:
-            levers[row["approach"]] = row["levers"]
+            problems.append(Problem(what=what, where=table.where(row["row"], spelled["levers"]), hint=hint))
+    levers = {name: known or elsewhere.get(name, ()) for name, known in levers.items()}
     without = [name for name, known in levers.items() if not known]
     if without and len(without) < len(levers):
         what = f"the levers of {', '.join(map(repr, without))} are not given, those of other approaches are"
         hint = "give them for all approaches or for none: hours counted for some only would make the others look cheap"
-        problems.append(Problem(what=what, where=f"{table.name}:{spelled['levers']}", hint=hint))
+        problems.append(Problem(what=what, where=f"{table.name}:{spelled.get('levers', 'levers')}", hint=hint))
     return levers
 
 
-def _share_clusters(table: Table, rows: list[Row], spelled: Mapping[str, str], problems: list[Problem]) -> None:
+def _with_shared_clusters(
+    table: Columns, frame: pl.DataFrame, spelled: Mapping[str, str], problems: list[Problem]
+) -> pl.DataFrame:
     """A case is in one cluster whoever did it: said on any of its rows it holds for all."""
-    cluster_of: dict[str, str] = {}
-    for index, row in enumerate(rows):
-        if row["cluster"] is None or row["case_id"] is None:
-            continue
-        known = cluster_of.setdefault(row["case_id"], row["cluster"])
-        if known != row["cluster"]:
-            what = f"case {row['case_id']!r} is in cluster {row['cluster']!r}, and in {known!r} further up"
-            problems.append(Problem(what=what, where=table.where(index, spelled["cluster"])))
-    for row in rows:
-        row["cluster"] = cluster_of.get(row["case_id"])
+    import polars as pl
 
-
-def _judge(rows: list[Row], threshold: float) -> None:
-    for row in rows:
-        if row["score"] is not None:
-            row["success"] = int(row["score"] >= threshold)
+    if not {"cluster", "case_id"} <= set(frame.columns) or frame["cluster"].null_count() == frame.height:
+        return frame
+    said = frame.select("case_id", "cluster").with_row_index("row").drop_nulls()
+    pairs = said.unique(["case_id", "cluster"], keep="first", maintain_order=True)
+    cluster_of = pairs.unique("case_id", keep="first", maintain_order=True)
+    if cluster_of.height < pairs.height:
+        first = said.join(cluster_of.select("case_id", first="cluster"), on="case_id", maintain_order="left")
+        for row in first.filter(pl.col("cluster") != pl.col("first")).head(MOST_PROBLEMS).iter_rows(named=True):
+            what = f"case {row['case_id']!r} is in cluster {row['cluster']!r}, and in {row['first']!r} further up"
+            problems.append(Problem(what=what, where=table.where(row["row"], spelled["cluster"])))
+    if frame["cluster"].null_count():
+        told = cluster_of.select("case_id", "cluster")
+        frame = frame.drop("cluster").join(told, on="case_id", how="left", maintain_order="left")
+    return frame

@@ -9,30 +9,75 @@ the goal they are weighed under, which is there to be edited.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import orjson
+import numpy as np
+from pydantic import Field, model_validator
 
 from steelyard.decision import wording
 from steelyard.decision.deciding import decide
 from steelyard.decision.spec import GoalSpec
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.economics.spec import MoneySpec
+from steelyard.economics.summary import Count, LeverName
 from steelyard.errors import InputError, Problem, StorageFailed
 from steelyard.figures import Provenance
-from steelyard.measure.results import ApproachResults, from_rows
-from steelyard.models.spec import Section
+from steelyard.measure.results import ApproachResults, from_frame
+from steelyard.measure.scoring import in_ladder_order
+from steelyard.models.spec import NotNegative, Section
 from steelyard.study.outcome_rows import OutcomeRows, read_outcome_rows
 from steelyard.study.results import Decision, Scores
 from steelyard.study.scoring import no_such_approach, score_results
+from steelyard.study.where import conditions
+
+if TYPE_CHECKING:
+    import polars
 
 OUTCOMES_FILE = "outcomes.jsonl"
 SETTINGS_FILE = "settings.yaml"
+
+
+class ApproachSettings(Section):
+    """What a file of outcomes does not say about one of its approaches."""
+
+    levers: Annotated[list[LeverName], Field(min_length=1)] | None = None
+    """What it pulls, where the file has no column `levers`; for all approaches or for none."""
+    cost_per_task_usd: NotNegative | None = None
+    """What the calls and computing of one task cost, where the file has no `cost_usd` for this approach."""
+    labels: Count | None = None
+    """Labelled cases it needs; left out, unknown and not counted."""
+    setup_usd: NotNegative | None = None
+    """What preparing it (training, indexing) cost in computing; left out, unknown and not counted."""
+    authoring_hours: NotNegative | None = None
+    """Hours to build it, once; left out, those of its levers under `money`."""
+    maintenance_hours_per_month: NotNegative | None = None
+    """Hours a month to keep it; left out, those of its levers under `money`."""
+    calls_model: bool = True
+    """Whether it asks a generative model at all."""
+    is_local: bool = False
+    """Whether it runs on hardware of one's own, without a provider."""
+    source: Annotated[str, Field(min_length=1)] | None = None
+    """Where these figures were read; with `as_of` they count as quoted, else as assumed."""
+    as_of: date | None = None
+    """The day they were read."""
+
+    @model_validator(mode="after")
+    def _is_quoted_whole(self) -> Self:
+        if (self.source is None) != (self.as_of is None):
+            raise ValueError("a quoted figure needs both: source (where it was read) and as_of (when)")
+        return self
+
+    def provenance(self, where: str) -> Provenance:
+        """Of these figures; `where` names the section they stand in."""
+        if self.source is not None and self.as_of is not None:
+            return Provenance(kind="quoted", source=self.source, as_of=self.as_of.isoformat())
+        return Provenance(kind="assumed", source=where)
 
 
 class Settings(Section):
@@ -42,6 +87,8 @@ class Settings(Section):
     """Volume, wages and hours; what is left out is assumed and marked so."""
     goal: GoalSpec = GoalSpec()
     """What an approach must reach to be considered at all."""
+    approaches: dict[str, ApproachSettings] = Field(default_factory=dict)
+    """What the outcomes do not say about their approaches, by name."""
     as_of: date | None = None
     """Day of the figures; left out, the newest time among the outcomes, or else today."""
 
@@ -55,19 +102,64 @@ class Outcomes:
     as_of: date
     """Day of the verdict."""
 
+    settings_name: str = ""
+    """File of the settings, for provenance."""
+
     @cached_property
     def results(self) -> Mapping[str, ApproachResults]:
         """By approach."""
-        return from_rows(self.read.rows)
+        results = from_frame(self.read.frame)
+        for name in self.priced:
+            cost = np.full(results[name].n, self.settings.approaches[name].cost_per_task_usd)
+            cost.setflags(write=False)
+            results[name] = replace(results[name], cost_usd=cost)
+        return results
+
+    @cached_property
+    def priced(self) -> tuple[str, ...]:
+        """Approaches whose cost per task is that of the settings, because the file has none."""
+        stated = [name for name, one in self.settings.approaches.items() if one.cost_per_task_usd is not None]
+        if "cost_usd" not in self.read.frame.columns:
+            return tuple(stated)
+        known = self.read.frame.drop_nulls("cost_usd")["approach"].unique().to_list()
+        return tuple(name for name in stated if name not in known)
 
     @cached_property
     def facts(self) -> Mapping[str, ApproachFacts]:
         """What the ledger and the gates may know of approaches that ran elsewhere."""
+        return {name: self._facts(name, levers) for name, levers in self.read.levers.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about how the outcomes were read and completed."""
+        stated = [name for name, one in self.settings.approaches.items() if one.cost_per_task_usd is not None]
+        unused = [name for name in stated if name not in self.priced]
+        if not unused:
+            return self.read.notes
+        return (
+            *self.read.notes,
+            f"cost_per_task_usd was not used for {', '.join(unused)}: the outcomes say their cost",
+        )
+
+    def _facts(self, name: str, levers: tuple[str, ...]) -> ApproachFacts:
+        stated = self.settings.approaches.get(name, ApproachSettings())
+        where = f"{self.settings_name}: approaches.{name}"
         price = Provenance(kind="measured", source=f"{self.read.name}: cost_usd")
-        return {
-            name: ApproachFacts(name=name, levers=levers, price=price, is_local=False, is_imported=True)
-            for name, levers in self.read.levers.items()
-        }
+        known = {"n_labels": stated.labels, "setup_cost_usd": stated.setup_usd}
+        return ApproachFacts(
+            name=name,
+            levers=levers,
+            calls_model=stated.calls_model,
+            n_labels=stated.labels or 0,
+            setup_cost_usd=stated.setup_usd or 0.0,
+            price=stated.provenance(f"{where}.cost_per_task_usd") if name in self.priced else price,
+            is_local=stated.is_local,
+            authoring_hours=stated.authoring_hours,
+            maintenance_hours_per_month=stated.maintenance_hours_per_month,
+            is_imported=True,
+            stated=frozenset(field for field, value in known.items() if value is not None),
+            stated_by=stated.provenance(where),
+        )
 
     def score(self, *, approaches: Sequence[str] = ()) -> Scores:
         """Six metrics per approach with intervals, and paired comparisons.
@@ -82,9 +174,10 @@ class Outcomes:
         if absent:
             raise no_such_approach(absent, self.results, place=self.read.name)
         names = list(approaches) or list(self.results)
-        notes = self.read.notes
-        if any(row["cost_usd"] is not None for row in self.read.rows):
-            left_out = wording.not_counted(names, levers_known=all(self.facts[name].levers for name in names))
+        notes = self.notes
+        if any(not np.isnan(self.results[name].cost_usd).all() for name in names) and (
+            left_out := self._left_out(names)
+        ):
             notes = (*notes, f"not in the cost per success: {left_out}")
         return score_results(
             {name: self.results[name] for name in names},
@@ -93,10 +186,24 @@ class Outcomes:
             notes=notes,
         )
 
+    def _left_out(self, names: Sequence[str]) -> str | None:
+        """What the cost per success does not hold of these approaches."""
+        partly = [name for name in names if self._is_partly_unknown(self.facts[name])]
+        return (
+            wording.not_counted(partly, levers_known=all(self.facts[name].levers for name in partly))
+            if partly
+            else None
+        )
+
+    @staticmethod
+    def _is_partly_unknown(facts: ApproachFacts) -> bool:
+        hours = (facts.authoring_hours, facts.maintenance_hours_per_month)
+        return not {"n_labels", "setup_cost_usd"} <= facts.stated or (not facts.levers and None in hours)
+
     def decide(self) -> Decision:
         """Gates, ledger and verdict."""
         verdict = decide(self.results, self.facts, as_of=self.as_of, money=self.settings.money, goal=self.settings.goal)
-        return Decision(verdict=verdict, notes=self.read.notes)
+        return Decision(verdict=verdict, notes=self.notes)
 
 
 def load_outcomes(
@@ -105,15 +212,17 @@ def load_outcomes(
     threshold: float | None = None,
     settings: str | Path | None = None,
     as_of: date | None = None,
+    where: Sequence[str] = (),
 ) -> Outcomes:
     """Read outcomes made elsewhere.
 
     Args:
         path: CSV, JSONL, JSON or Parquet file with a row an outcome, or a folder made by `import_outcomes`.
         threshold: Score from which on an outcome is a success, 1 if left out; used where there is no column `success`.
-        settings: YAML file with `money:` and `goal:` as in study.yaml; left out, what an imported folder holds, or the
-            defaults.
+        settings: YAML file with `money:` and `goal:` as in study.yaml, and `approaches:` (`ApproachSettings`); left
+            out, what an imported folder holds, or the defaults.
         as_of: Day of the verdict; left out, the settings' own, the newest time among the outcomes, or else today.
+        where: Conditions `COLUMN=VALUE`; only the rows that meet all of them are read.
 
     Raises:
         InputError: A file is not as it must be; lists every problem found.
@@ -123,10 +232,14 @@ def load_outcomes(
         settings = settings if settings is not None else path / SETTINGS_FILE
         path = path / OUTCOMES_FILE
     weighed = _read_settings(Path(settings)) if settings is not None else Settings()
-    read = read_outcome_rows(path, threshold=threshold)
-    newest = max((row["time"] for row in read.rows if row["time"] is not None), default=None)
-    of_data = date.fromisoformat(newest[:10]) if newest else None
-    return Outcomes(read=read, settings=weighed, as_of=as_of or weighed.as_of or of_data or date.today())
+    settings_name = Path(settings).name if settings is not None else ""
+    levers = {name: in_ladder_order(one.levers) for name, one in weighed.approaches.items() if one.levers}
+    read = read_outcome_rows(path, threshold=threshold, where=conditions(where), levers=levers)
+    _check_approaches(weighed, settings_name, read, levers)
+    newest = read.frame["time"].max() if "time" in read.frame.columns else None
+    of_data = date.fromisoformat(str(newest)[:10]) if newest else None
+    day = as_of or weighed.as_of or of_data or date.today()
+    return Outcomes(read=read, settings=weighed, as_of=day, settings_name=settings_name)
 
 
 def is_imported(folder: Path) -> bool:
@@ -146,15 +259,15 @@ class Imported:
         return {
             "schema": "steelyard.import/1",
             "folder": str(self.folder),
-            "outcomes": len(self.outcomes.read.rows),
+            "outcomes": self.outcomes.read.frame.height,
             "cases": {name: one.n for name, one in self.outcomes.results.items()},
-            "notes": list(self.outcomes.read.notes),
+            "notes": list(self.outcomes.notes),
         }
 
     def __str__(self) -> str:
-        n_cases = len({row["case_id"] for row in self.outcomes.read.rows})
+        n_cases = self.outcomes.read.frame["case_id"].n_unique()
         n_approaches = len(self.outcomes.results)
-        n_outcomes = len(self.outcomes.read.rows)
+        n_outcomes = self.outcomes.read.frame.height
         lines = [f"{n_outcomes:,} outcomes of {n_approaches} approaches on {n_cases:,} cases, in {self.folder}"]
         lines += [f"  {name}: {one.n:,} cases" for name, one in self.outcomes.results.items()]
         lines.append(f"money and goal are in {self.folder / SETTINGS_FILE}; what stands there may be edited")
@@ -168,6 +281,7 @@ def import_outcomes(
     threshold: float | None = None,
     settings: str | Path | None = None,
     as_of: date | None = None,
+    where: Sequence[str] = (),
 ) -> Imported:
     """Write results made elsewhere into a folder that can be scored and decided on later; overwrites nothing.
 
@@ -177,12 +291,13 @@ def import_outcomes(
         threshold: As for `load_outcomes`; applied now and for good.
         settings: As for `load_outcomes`; what it says is copied.
         as_of: As for `load_outcomes`; written into the settings, so that the same folder gives the same verdict.
+        where: As for `load_outcomes`; the other rows are not written.
 
     Raises:
         InputError: The outcomes or settings are not as they must be, or there is something in the folder already.
         StorageFailed: The folder cannot be written.
     """
-    outcomes = load_outcomes(path, threshold=threshold, settings=settings, as_of=as_of)
+    outcomes = load_outcomes(path, threshold=threshold, settings=settings, as_of=as_of, where=where)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -190,7 +305,7 @@ def import_outcomes(
             hint = "name another folder with -o"
             raise InputError(Problem(where=str(folder), what="there is something here already", hint=hint))
         (folder / SETTINGS_FILE).write_text(_settings_text(outcomes), encoding="utf-8")
-        (folder / OUTCOMES_FILE).write_bytes(b"".join(_line(row) for row in outcomes.read.rows))
+        _to_write(outcomes.read).write_ndjson(folder / OUTCOMES_FILE)
     except FileExistsError:
         raise InputError(
             Problem(where=str(folder), what="this is a file, not a folder", hint="name another with -o")
@@ -221,9 +336,31 @@ def _settings_text(outcomes: Outcomes) -> str:
     return head + yaml.safe_dump(shape, sort_keys=False, allow_unicode=True)
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
-    """Unknown is left out, but for success: that there is a column must be seen even where nothing was scored."""
-    shape = {key: value for key, value in row.items() if value is not None or key == "success"}
-    if row["levers"]:
-        shape["levers"] = "+".join(row["levers"])
-    return orjson.dumps(shape, option=orjson.OPT_APPEND_NEWLINE)
+def _to_write(read: OutcomeRows) -> polars.DataFrame:
+    """Columns that say nothing are left out, but for success: that there is one must be seen also if it is unknown."""
+    import polars as pl
+
+    frame = read.frame
+    said = [name for name in frame.columns if name == "success" or frame[name].null_count() < frame.height]
+    frame = frame.select(said)
+    if not any(read.levers.values()):
+        return frame
+    levers = pl.DataFrame({"approach": list(read.levers), "levers": ["+".join(one) for one in read.levers.values()]})
+    return frame.cast({"approach": pl.String}).join(levers, on="approach", how="left", maintain_order="left")
+
+
+def _check_approaches(settings: Settings, name: str, read: OutcomeRows, levers: Mapping[str, tuple[str, ...]]) -> None:
+    problems = []
+    for approach in settings.approaches:
+        where = f"{name}: approaches.{approach}"
+        if approach not in read.levers:
+            nearest = difflib.get_close_matches(approach, read.levers, n=1)
+            guess = f"did you mean {nearest[0]!r}? " if nearest else ""
+            what = f"{read.name} holds no outcomes of {approach!r}"
+            problems.append(Problem(where=where, what=what, hint=f"{guess}there is: {', '.join(read.levers)}"))
+        elif approach in levers and levers[approach] != read.levers[approach]:
+            said = "+".join(read.levers[approach])
+            what = f"{approach!r} pulls {said} according to {read.name}, and {'+'.join(levers[approach])} here"
+            problems.append(Problem(where=f"{where}.levers", what=what, hint="say it in one of the two places"))
+    if problems:
+        raise InputError(problems)
