@@ -1,38 +1,46 @@
-"""Ledgers of all approaches, break-even volumes between them, and which assumed input the ranking hinges on."""
+"""Ledgers of all approaches, break-evens and paybacks between them, and which inputs the ranking hinges on."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 
 from steelyard.economics.accounting import ledger
 from steelyard.economics.costs import CostModel, Estimates, cost_model, measure
-from steelyard.economics.crossing import CostDraws, find_break_even, point_of
-from steelyard.economics.flips import Variation, hinge, nearest_first
-from steelyard.economics.ledger import ApproachFacts, BreakEven, Economics, Hinge
+from steelyard.economics.crossing import CostDraws, draws_of_model, find_break_even, point_of
+from steelyard.economics.flips import Variation, hinge, nearest_first, varying
+from steelyard.economics.ledger import ApproachFacts, BreakEven, Economics, Hinge, Ledger, Payback, VarianceShare
+from steelyard.economics.payback import find_payback, unknown_payback
 from steelyard.economics.spec import MoneySpec
-from steelyard.measure.intervals import N_RESAMPLES, bootstrap_sums
+from steelyard.economics.sweep import sweep_volumes
+from steelyard.economics.variance import Spread, spread_of_draws, spread_of_rate, two_cheapest, variance_shares
+from steelyard.measure.intervals import N_RESAMPLES, bootstrap_sums, effective_n
 from steelyard.measure.results import ApproachResults, Floats
 from steelyard.measure.scoring import task_costs
 from steelyard.models.spec import Section
 
 VARIATIONS = (
-    Variation(field="volume_per_month", label="tasks per month"),
-    Variation(field="wage_per_hour_usd", label="wage per hour in USD"),
-    Variation(field="failed_task_usd", label="cost of a failed task in USD", from_zero_to=5.0),
-    Variation(field="review_share", label="share of answers a person looks at", highest=1.0),
-    Variation(field="review_seconds", label="seconds per look at an answer"),
-    Variation(field="horizon_months", label="months over which one-off work is written off"),
-    Variation(field="authoring_hours", label="hours of building, all levers alike", is_factor=True),
-    Variation(field="maintenance_hours_per_month", label="hours of maintenance, all levers alike", is_factor=True),
-    Variation(field="labelling_seconds_per_case", label="seconds to label a case"),
-    Variation(field="retraining_per_year", label="retrainings per year"),
-    Variation(field="hosting_usd_per_month", label="hosting of a tuned model in USD per month", from_zero_to=1000.0),
+    varying("volume_per_month"),
+    varying("wage_per_hour_usd"),
+    varying("failed_task_usd", from_zero_to=5.0),
+    varying("review_share", highest=1.0),
+    varying("review_seconds"),
+    varying("horizon_months"),
+    varying("authoring_hours", is_factor=True),
+    varying("maintenance_hours_per_month", is_factor=True),
+    varying("labelling_seconds_per_case"),
+    varying("retraining_per_year"),
+    varying("hosting_usd_per_month", from_zero_to=1000.0),
+    varying("reindex_per_month"),
+    varying("batch_share", highest=1.0),
 )
+"""Fields of the money section that sensitivity varies."""
 
 
 def assess(
@@ -57,14 +65,22 @@ def assess(
         seed: Of all resampling.
     """
     in_the_running = [name for name in results if candidates is None or name in candidates]
-    known = {name: found for name in in_the_running if (found := _known(results[name], facts[name])) is not None}
+    costed = {
+        name: found
+        for name in in_the_running
+        if (found := _costed(results[name], facts[name], money, seed=seed)) is not None
+    }
+    ledgers = tuple(ledger(results[name], facts[name], money, alpha=alpha, seed=seed) for name in results)
+    pairs = tuple(itertools.combinations(costed.values(), 2))
     return Economics(
-        ledgers=tuple(ledger(results[name], facts[name], money, alpha=alpha, seed=seed) for name in results),
-        break_evens=tuple(
-            break_even(results[a], results[b], facts[a], facts[b], money, as_of=as_of, alpha=alpha, seed=seed)
-            for a, b in itertools.combinations(known, 2)
+        ledgers=ledgers,
+        break_evens=tuple(_break_even(a, b, money, as_of=as_of, alpha=alpha, seed=seed) for a, b in pairs),
+        hinges=sensitivity({name: (one.facts, one.estimates) for name, one in costed.items()}, money),
+        paybacks=tuple(_payback(a, b, money, as_of=as_of, alpha=alpha, seed=seed) for a, b in pairs),
+        shares=_shares(costed, ledgers, money, seed=seed),
+        sweep=sweep_volumes(
+            {name: one.point for name, one in costed.items() if one.estimates.success > 0}, money.volume_per_month
         ),
-        hinges=sensitivity({name: (facts[name], measured) for name, measured in known.items()}, money),
     )
 
 
@@ -81,27 +97,41 @@ def break_even(
 ) -> BreakEven:
     """Monthly volume at which two approaches cost the same per successful task.
 
-    The range comes from the bootstrap over measured terms (paired where both did the same cases) and from moving each approach's fixed cost by
-    a factor of up to `money.assumed_range` either way.
+    The range comes from the bootstrap over measured terms (paired where both did the same cases) and from moving each
+    approach's fixed cost by a factor of up to `money.assumed_range` either way.
     """
-    measured_a, measured_b = _known(a, facts_a), _known(b, facts_b)
-    if measured_a is None or measured_b is None or min(measured_a.success, measured_b.success) == 0:
-        sentence = f"The volume from which {a.name} beats {b.name} is unknown: a cost or a success is missing."
-        return BreakEven(
-            a=a.name, b=b.name, kind="unknown", volume=None, low=None, high=None, as_of=as_of.isoformat(),
-            sentence=sentence,
-        )  # fmt: skip
-    models = cost_model(facts_a, measured_a, money), cost_model(facts_b, measured_b, money)
-    return find_break_even(
-        a.name,
-        b.name,
-        at=(
-            point_of(models[0], measured_a.success, measured_a.variable_usd),
-            point_of(models[1], measured_b.success, measured_b.variable_usd),
-        ),
-        over=lambda: _draws(((a, facts_a, models[0]), (b, facts_b, models[1])), money, seed),
+    return _break_even(
+        _costed(a, facts_a, money, seed=seed) or a.name,
+        _costed(b, facts_b, money, seed=seed) or b.name,
+        money,
         as_of=as_of,
         alpha=alpha,
+        seed=seed,
+    )
+
+
+def payback(
+    a: ApproachResults,
+    b: ApproachResults,
+    facts_a: ApproachFacts,
+    facts_b: ApproachFacts,
+    money: MoneySpec,
+    *,
+    as_of: date,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Payback:
+    """Months until the one of two approaches that costs more at first has earned that back (`economics.payback`).
+
+    The range is that of `break_even`.
+    """
+    return _payback(
+        _costed(a, facts_a, money, seed=seed) or a.name,
+        _costed(b, facts_b, money, seed=seed) or b.name,
+        money,
+        as_of=as_of,
+        alpha=alpha,
+        seed=seed,
     )
 
 
@@ -155,36 +185,6 @@ def varied(money: MoneySpec, field: str, present: float, value: float) -> MoneyS
     return money.model_copy(update={field: value})
 
 
-# --- private ---------------------------------------------------------------------------------------------------------
-
-
-def _known(results: ApproachResults, facts: ApproachFacts) -> Estimates | None:
-    found = measure(results, facts)
-    return None if isinstance(found, str) else found
-
-
-def _draws(
-    both: tuple[tuple[ApproachResults, ApproachFacts, CostModel], tuple[ApproachResults, ApproachFacts, CostModel]],
-    money: MoneySpec,
-    seed: int,
-) -> tuple[CostDraws, CostDraws]:
-    """Bootstrap over what was measured, and the stated range of what was assumed, for two approaches."""
-    rng = np.random.default_rng([seed, 2])
-    reach = math.log(money.assumed_range)
-    factors = np.exp(rng.uniform(-reach, reach, (2, N_RESAMPLES)))
-    found = []
-    for (results, facts, model), factor in zip(both, factors, strict=True):
-        drawn = rate_and_cost_draws(results, facts, seed=seed)
-        found.append(
-            CostDraws(
-                success=drawn[:, 0],
-                per_task_usd=model.per_task_usd(drawn[:, 0], drawn[:, 1]),
-                fixed_usd_per_month=model.fixed_usd_per_month * factor,
-            )
-        )
-    return found[0], found[1]
-
-
 def rate_and_cost_draws(results: ApproachResults, facts: ApproachFacts, *, seed: int) -> Floats:
     """Bootstrap draws of success rate and variable cost per task, shape (n_resamples, 2).
 
@@ -198,3 +198,106 @@ def rate_and_cost_draws(results: ApproachResults, facts: ApproachFacts, *, seed:
     # A resample without any scored case says nothing about success: it counts as none.
     success = np.divide(drawn[:, 0], drawn[:, 1], out=np.zeros(len(drawn)), where=drawn[:, 1] > 0)
     return np.column_stack([success, drawn[:, 2] / drawn[:, 3]])
+
+
+# --- private ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Costed:
+    """An approach whose cost is known, with the draws that everything here shares."""
+
+    name: str
+    results: ApproachResults
+    facts: ApproachFacts
+    estimates: Estimates
+    model: CostModel
+    seed: int
+
+    @cached_property
+    def point(self) -> CostDraws:
+        """The point estimates."""
+        return point_of(self.model, self.estimates.success, self.estimates.variable_usd)
+
+    @cached_property
+    def drawn(self) -> Floats:
+        """Bootstrap draws of success rate and variable cost, shape (n_resamples, 2)."""
+        return rate_and_cost_draws(self.results, self.facts, seed=self.seed)
+
+    def draws(self, factor: Floats) -> CostDraws:
+        """Bootstrap over what was measured; `factor` is what the assumed fixed cost is off by."""
+        success, variable = self.drawn[:, 0], self.drawn[:, 1]
+        return draws_of_model(self.model, success, self.model.per_task_usd(success, variable), factor)
+
+    def spreads(self) -> dict[str, Spread]:
+        """What the cases leave open of success and variable cost."""
+        n = effective_n(self.results.success_low, self.results.cluster)
+        return {
+            "success": spread_of_rate(self.estimates.success, n),
+            "variable_usd": spread_of_draws(self.drawn[:, 1]),
+        }
+
+
+def _costed(results: ApproachResults, facts: ApproachFacts, money: MoneySpec, *, seed: int) -> _Costed | None:
+    found = measure(results, facts)
+    if isinstance(found, str):
+        return None
+    return _Costed(
+        name=results.name,
+        results=results,
+        facts=facts,
+        estimates=found,
+        model=cost_model(facts, found, money),
+        seed=seed,
+    )
+
+
+def _over(a: _Costed, b: _Costed, money: MoneySpec, seed: int) -> Callable[[], tuple[CostDraws, CostDraws]]:
+    """Draws of two approaches, when they are asked for."""
+
+    def draw() -> tuple[CostDraws, CostDraws]:
+        reach = math.log(money.assumed_range)
+        factors = np.exp(np.random.default_rng([seed, 2]).uniform(-reach, reach, (2, N_RESAMPLES)))
+        return a.draws(factors[0]), b.draws(factors[1])
+
+    return draw
+
+
+def _break_even(
+    a: _Costed | str, b: _Costed | str, money: MoneySpec, *, as_of: date, alpha: float, seed: int
+) -> BreakEven:
+    """As `break_even`; an approach whose cost is not known is just its name."""
+    if not isinstance(a, str) and not isinstance(b, str) and min(a.estimates.success, b.estimates.success) > 0:
+        over = _over(a, b, money, seed)
+        return find_break_even(a.name, b.name, at=(a.point, b.point), over=over, as_of=as_of, alpha=alpha)
+    names = [one if isinstance(one, str) else one.name for one in (a, b)]
+    return BreakEven(
+        a=names[0],
+        b=names[1],
+        kind="unknown",
+        volume=None,
+        low=None,
+        high=None,
+        as_of=as_of.isoformat(),
+        sentence=f"The volume from which {names[0]} beats {names[1]} is unknown: a cost or a success is missing.",
+    )
+
+
+def _payback(a: _Costed | str, b: _Costed | str, money: MoneySpec, *, as_of: date, alpha: float, seed: int) -> Payback:
+    """As `payback`; an approach whose cost is not known is just its name."""
+    if not isinstance(a, str) and not isinstance(b, str) and min(a.estimates.success, b.estimates.success) > 0:
+        over, volume = _over(a, b, money, seed), money.volume_per_month
+        return find_payback(a.name, b.name, at=(a.point, b.point), over=over, volume=volume, as_of=as_of, alpha=alpha)
+    names = [one if isinstance(one, str) else one.name for one in (a, b)]
+    return unknown_payback(names[0], names[1], as_of=as_of)
+
+
+def _shares(
+    costed: Mapping[str, _Costed], ledgers: Sequence[Ledger], money: MoneySpec, *, seed: int
+) -> tuple[VarianceShare, ...]:
+    """Shares of the variance between the two cheapest."""
+    pair = two_cheapest([one for one in ledgers if one.approach in costed])
+    if pair is None:
+        return ()
+    spreads = {one.approach: costed[one.approach].spreads() for one in pair}
+    return variance_shares(*pair, spreads=spreads, assumed_range=money.assumed_range, seed=seed)

@@ -29,7 +29,15 @@ class CostDraws:
     """Success rate."""
     per_task_usd: Floats
     """Cost of one task without the fixed part."""
-    fixed_usd_per_month: Floats
+    upkeep_usd_per_month: Floats
+    setup_usd: Floats
+    """One-off cost before it is spread over the horizon."""
+    horizon_months: float
+
+    @property
+    def fixed_usd_per_month(self) -> Floats:
+        """What has to be paid whatever the volume: upkeep and the month's part of the setup."""
+        return self.upkeep_usd_per_month + self.setup_usd / self.horizon_months
 
     def cost_per_task(self, volume: float) -> Floats:
         """Full cost of one task."""
@@ -47,7 +55,20 @@ def point_of(model: CostModel, success: float, variable_usd: float) -> CostDraws
     return CostDraws(
         success=np.array([success]),
         per_task_usd=np.array([model.per_task_usd(success, variable_usd)]),
-        fixed_usd_per_month=np.array([model.fixed_usd_per_month]),
+        upkeep_usd_per_month=np.array([model.upkeep_usd_per_month]),
+        setup_usd=np.array([model.setup_usd]),
+        horizon_months=model.horizon_months,
+    )
+
+
+def draws_of_model(model: CostModel, success: Floats, per_task_usd: Floats, factor: Floats) -> CostDraws:
+    """Draws of one approach whose fixed cost, upkeep and setup alike, is off by `factor`; shapes (n_draws,)."""
+    return CostDraws(
+        success=success,
+        per_task_usd=per_task_usd,
+        upkeep_usd_per_month=model.upkeep_usd_per_month * factor,
+        setup_usd=model.setup_usd * factor,
+        horizon_months=model.horizon_months,
     )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from steelyard.economics.labels import label_of
 from steelyard.economics.ledger import Hinge
 
 FACTOR = 4.0
@@ -27,6 +28,14 @@ class Variation:
     """How far to go where the present value is 0 and four times of it would be nothing."""
     is_factor: bool = False
     """Whether the value is a factor on several inputs that move together, and 1 now."""
+
+
+def varying(field: str, *, highest: float = math.inf, from_zero_to: float = 0.0, is_factor: bool = False) -> Variation:
+    """The variation of a field of the money section, labelled as its input is in formulas."""
+    label = label_of(f"money__{field}")
+    if is_factor:
+        label = f"{label}, all levers alike"
+    return Variation(field=field, label=label, highest=highest, from_zero_to=from_zero_to, is_factor=is_factor)
 
 
 def hinge(variation: Variation, present: float, winner_at: Callable[[float], str], *, name: str) -> Hinge | None:

@@ -248,7 +248,7 @@ class Payback:
     a: str
     b: str
     kind: PaybackKind
-    """`months`; `at_once`: `a` costs no more at first and no more to run; `never`: running it costs no less."""
+    """`months`; `at_once`: both cost the same at first, and `a` less to run; `never`: `a` costs no less to run."""
     months: float | None
     """At the point estimates; 0 for `at_once`, `None` for `never` and `unknown`."""
     low: float | None

@@ -1,4 +1,4 @@
-"""Ledgers and break-even volumes from summary figures: the same arithmetic as for outcomes, on other numbers.
+"""Ledgers, break-evens, paybacks and sensitivity from summary figures: the same arithmetic as for outcomes, on other numbers.
 
 Nothing here was measured, so ranges come from the stated range of the inputs (`money.assumed_range`, a factor either
 way): each approach's fixed cost and the cost of its calls move on their own, what people's time and failed tasks cost
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 import numpy as np
@@ -18,10 +18,13 @@ import numpy as np
 from steelyard.economics.accounting import ledger_on
 from steelyard.economics.basis import Basis
 from steelyard.economics.costs import CostModel, Estimates, cost_model
-from steelyard.economics.crossing import CostDraws, find_break_even, point_of
-from steelyard.economics.ledger import ApproachFacts, BreakEven, Changes, Ledger
+from steelyard.economics.crossing import CostDraws, draws_of_model, find_break_even, point_of
+from steelyard.economics.ledger import ApproachFacts, BreakEven, Changes, Ledger, Payback, VarianceShare, VolumeSweep
+from steelyard.economics.payback import find_payback
 from steelyard.economics.spec import MoneySpec
 from steelyard.economics.summary import OutlookSpec, SummarySpec
+from steelyard.economics.sweep import sweep_volumes
+from steelyard.economics.variance import Spread, spread_of_rate, two_cheapest, variance_shares
 from steelyard.figures import Figure, Provenance, unknown, weakest
 from steelyard.measure.intervals import N_RESAMPLES, wilson
 from steelyard.measure.scoring import in_ladder_order
@@ -110,38 +113,69 @@ def plan_ledger(
     return ledger_on(basis, facts, money)
 
 
+Known = Mapping[str, tuple[ApproachFacts, SummarySpec, Estimates]]
+"""Approaches of a plan by name."""
+
+
 def plan_break_even(
-    a: str,
-    b: str,
-    known: Mapping[str, tuple[ApproachFacts, SummarySpec, Estimates]],
-    money: MoneySpec,
-    *,
-    as_of: date,
-    alpha: float = 0.05,
-    seed: int = 0,
+    a: str, b: str, known: Known, money: MoneySpec, *, as_of: date, alpha: float = 0.05, seed: int = 0
 ) -> BreakEven:
     """From or up to which monthly volume `a` costs less per successful task than `b`; both with some success."""
-    points, draws = [], []
-    for name in (a, b):
-        facts, summary, estimates = known[name]
-        points.append(point_of(cost_model(facts, estimates, money), estimates.success, estimates.variable_usd))
-        draws.append(draws_of(facts, summary, estimates, money, seed=seed))
-    return find_break_even(a, b, at=(points[0], points[1]), over=lambda: (draws[0], draws[1]), as_of=as_of, alpha=alpha)
+    at, over = _of_pair(a, b, known, money, seed)
+    return find_break_even(a, b, at=at, over=over, as_of=as_of, alpha=alpha)
 
 
 def plan_break_evens(
-    known: Mapping[str, tuple[ApproachFacts, SummarySpec, Estimates]],
-    money: MoneySpec,
-    *,
-    as_of: date,
-    alpha: float = 0.05,
-    seed: int = 0,
+    known: Known, money: MoneySpec, *, as_of: date, alpha: float = 0.05, seed: int = 0
 ) -> tuple[BreakEven, ...]:
     """Break-even volumes of all pairs."""
     return tuple(
         plan_break_even(a, b, known, money, as_of=as_of, alpha=alpha, seed=seed)
         for a, b in itertools.combinations(known, 2)
     )
+
+
+def plan_payback(
+    a: str, b: str, known: Known, money: MoneySpec, *, as_of: date, alpha: float = 0.05, seed: int = 0
+) -> Payback:
+    """Months until the one of two approaches that costs more at first has earned that back; both with some success."""
+    at, over = _of_pair(a, b, known, money, seed)
+    return find_payback(a, b, at=at, over=over, volume=money.volume_per_month, as_of=as_of, alpha=alpha)
+
+
+def plan_paybacks(
+    known: Known, money: MoneySpec, *, as_of: date, alpha: float = 0.05, seed: int = 0
+) -> tuple[Payback, ...]:
+    """Paybacks of all pairs; goes into `Economics.paybacks`."""
+    return tuple(
+        plan_payback(a, b, known, money, as_of=as_of, alpha=alpha, seed=seed)
+        for a, b in itertools.combinations(known, 2)
+    )
+
+
+def plan_sweep(known: Known, money: MoneySpec) -> VolumeSweep | None:
+    """Cost of one successful task over a range of volumes; goes into `Economics.sweep`."""
+    return sweep_volumes({name: _point(known, name, money) for name in known}, money.volume_per_month)
+
+
+def plan_shares(
+    known: Known, ledgers: Sequence[Ledger], money: MoneySpec, *, seed: int = 0
+) -> tuple[VarianceShare, ...]:
+    """Shares of the variance between the two cheapest of `known`; goes into `Economics.shares`.
+
+    A success rate moves only where it says from how many cases it is, and calls not where their price is quoted.
+    """
+    pair = two_cheapest([one for one in ledgers if one.approach in known])
+    if pair is None:
+        return ()
+    spreads: dict[str, dict[str, Spread]] = {}
+    for ledger in pair:
+        facts, summary, estimates = known[ledger.approach]
+        own = spreads.setdefault(ledger.approach, {})
+        own["success"] = None if summary.n is None else spread_of_rate(estimates.success, summary.n)
+        if facts.price.kind == "quoted":
+            own["variable_usd"] = None
+    return variance_shares(*pair, spreads=spreads, assumed_range=money.assumed_range, seed=seed)
 
 
 def draws_of(
@@ -161,11 +195,8 @@ def draws_of(
         success = own.beta(right + 0.5, summary.n - right + 0.5, N_RESAMPLES)
     model: CostModel = cost_model(facts, estimates, money)
     people_usd = model.per_task_usd(success, np.zeros(N_RESAMPLES))  # review and failed tasks, without calls
-    return CostDraws(
-        success=success,
-        per_task_usd=estimates.variable_usd * model.variable_factor * calls + people_usd * people,
-        fixed_usd_per_month=model.fixed_usd_per_month * fixed,
-    )
+    per_task_usd = estimates.variable_usd * model.variable_factor * calls + people_usd * people
+    return draws_of_model(model, success, per_task_usd, fixed)
 
 
 # --- private ---------------------------------------------------------------------------------------------------------
@@ -180,6 +211,23 @@ def _call_usd(summary: SummarySpec) -> float:
         return 0.0  # asks no model, and no cost was given
     once = (summary.prompt_tokens or 0.0) * price.input + (summary.completion_tokens or 0.0) * price.output
     return once / 1e6 * (1 + (summary.retry or 0.0))
+
+
+def _point(known: Known, name: str, money: MoneySpec) -> CostDraws:
+    facts, _, estimates = known[name]
+    return point_of(cost_model(facts, estimates, money), estimates.success, estimates.variable_usd)
+
+
+def _of_pair(
+    a: str, b: str, known: Known, money: MoneySpec, seed: int
+) -> tuple[tuple[CostDraws, CostDraws], Callable[[], tuple[CostDraws, CostDraws]]]:
+    """Point estimates of two approaches, and their draws when they are asked for."""
+
+    def drawn(name: str) -> CostDraws:
+        facts, summary, estimates = known[name]
+        return draws_of(facts, summary, estimates, money, seed=seed)
+
+    return (_point(known, a, money), _point(known, b, money)), lambda: (drawn(a), drawn(b))
 
 
 def _review_of(
