@@ -127,12 +127,16 @@ def _sentence(
     if kind == "never":
         if extra == 0:
             return f"{a} and {b} cost the same to build and to run ({condition})."
-        return f"{a} costs ${extra:,.0f} more to build than {b} and never earns that back ({condition})."
+        return f"{a} costs {_usd(extra)} more to build than {b} and never earns that back ({condition})."
     ends = ["never" if end is None else "at once" if end == 0 else _plain(end) for end in (low, high)]
     return (
-        f"{a} costs ${extra:,.0f} more to build than {b} and earns that back after about {_plain(months)} months"
+        f"{a} costs {_usd(extra)} more to build than {b} and earns that back after about {_plain(months)} months"
         f" (range: {ends[0]} to {ends[1]}; {condition})."
     )
+
+
+def _usd(amount: float) -> str:
+    return f"${amount:,.0f}" if amount >= 10 else f"${amount:,.2f}"
 
 
 def _plain(months: float) -> str:

@@ -27,7 +27,7 @@ from steelyard.measure.results import Floats
 N_POINTS = 2048
 """Rows of either sample; the shares are then good to one or two points in a hundred."""
 
-SMALLEST = 0.001
+SMALLEST = 0.005
 """Inputs with a smaller total share are left out."""
 
 TABLE = (np.arange(256) + 0.5) / 256
@@ -259,13 +259,14 @@ def _share(one: _Input, a: str, b: str, shares: SobolShares, at: int, assumed_ra
     else:
         name = f"{one.approach}: {one.name}" if is_measured else f"approaches.{one.approach}.{one.name}"
     alone, together = first.value or 0.0, total.value or 0.0
+    share = f"{alone:.0%}" if alone >= 0.01 else "Less than 1%"
     more = f" ({together:.0%} with what it does together with other inputs)" if together - alone >= 0.05 else ""
     return VarianceShare(
         name=name,
         label=label,
         first_order=first,
         total=total,
-        sentence=f"{alone:.0%} of what is uncertain about {a} against {b} comes from {label}{more}.",
+        sentence=f"{share} of what is uncertain about {a} against {b} comes from {label}{more}.",
         a=a,
         b=b,
     )
