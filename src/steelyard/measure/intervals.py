@@ -114,16 +114,18 @@ def percentile_interval(
 
     The j-th smallest value is the resampled percentile with probability I(j/n) - I((j-1)/n), where I is the
     regularised incomplete beta function with parameters k and n - k + 1, k = ⌈qn⌉. Its quantiles therefore lie at
-    ranks ⌈n · Beta⁻¹(α/2)⌉ and ⌈n · Beta⁻¹(1 - α/2)⌉. Where cases share clusters, k and n inside the beta are those
-    of the effective sample (Woodruff's idea).
+    ranks ⌈n · Beta⁻¹(α/2)⌉ and ⌈n · Beta⁻¹(1 - α/2)⌉. Near the tail that is too narrow (88% instead of 95% for the p95
+    of 100 cases), so either end moves outward to the rank that is wrong with probability α/2 at most, whatever the
+    distribution: the number of values below the percentile is binomial. Where cases share clusters, k and n inside
+    beta and binomial are those of the effective sample (Woodruff's idea).
 
     Returns:
         Both ends, each `None` where the sample cannot bound it: the share of samples of this size that lie wholly
         below (above) the percentile exceeds α/2. p95 has an upper end from 72 cases on.
 
-    Source: Efron (1979); Maritz and Jarrett (1978); Woodruff (1952).
+    Source: Efron (1979); Maritz and Jarrett (1978); Thompson (1936) for the binomial ranks; Woodruff (1952).
     """
-    from scipy.special import betaincinv
+    from scipy.special import bdtrik, betaincinv
 
     n = len(values)
     if n == 0:
@@ -138,9 +140,13 @@ def percentile_interval(
     ordered = np.sort(values)
     low = high = None
     if (1 - q) ** n_effective <= alpha / 2:
-        low = float(ordered[max(1, math.ceil(n * betaincinv(k, n_effective - k + 1, alpha / 2))) - 1])
+        drawn = math.ceil(n * betaincinv(k, n_effective - k + 1, alpha / 2))
+        sure = math.floor((bdtrik(alpha / 2, n_effective, q) + 1) * n / n_effective)
+        low = float(ordered[max(1, min(drawn, sure)) - 1])
     if q**n_effective <= alpha / 2:
-        high = float(ordered[min(n, math.ceil(n * betaincinv(k, n_effective - k + 1, 1 - alpha / 2))) - 1])
+        drawn = math.ceil(n * betaincinv(k, n_effective - k + 1, 1 - alpha / 2))
+        sure = math.ceil((bdtrik(1 - alpha / 2, n_effective, q) + 1) * n / n_effective)
+        high = float(ordered[min(n, max(drawn, sure)) - 1])
     return low, high
 
 
@@ -179,8 +185,8 @@ def bca_interval(sums: Floats, statistic: Statistic, *, seed: int = 0, alpha: fl
         alpha: One minus the confidence level.
 
     The normal quantile inside BCa is replaced by Student's times √(n / (n - 1)): a resample of n units varies by a
-    factor √((n - 1) / n) too little, and knows nothing of how uncertain that is. At 10 units of a skewed cost this
-    lifts coverage from 82% to 87%, at 20 from 88% to 91%; at hundreds it changes nothing.
+    factor √((n - 1) / n) too little, and knows nothing of how uncertain that is. At 10 units of a skewed mean this
+    lifts coverage by 4 points, at 20 by 2; at hundreds it changes nothing.
 
     Returns:
         `None` with fewer than `MIN_RESAMPLED` clusters, when the statistic does not vary at all, or when it is
@@ -196,7 +202,7 @@ def bca_interval(sums: Floats, statistic: Statistic, *, seed: int = 0, alpha: fl
     totals = pooled.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = float(statistic(totals[None, :])[0])
-        draws = statistic(bootstrap_sums(sums, seed=seed))
+        draws = statistic(bootstrap_sums(pooled, seed=seed))
         left_out = statistic(totals - pooled)
     if not math.isfinite(estimate) or np.isnan(draws).any():
         return None
@@ -249,10 +255,17 @@ def _pooled(sums: Floats, seed: int) -> Floats:
     """
     if len(sums) <= MAX_UNITS:
         return sums
-    order = np.random.default_rng([seed, 1]).permutation(len(sums))
-    groups = np.empty(len(sums), dtype=np.int64)
-    groups[order] = np.arange(len(sums)) % MAX_UNITS
-    return cluster_sums(groups, MAX_UNITS, *sums.T)
+    return cluster_sums(_random_groups(len(sums), seed), MAX_UNITS, *sums.T)
+
+
+@lru_cache(maxsize=2)
+def _random_groups(n: int, seed: int) -> Ints:
+    """Which of `MAX_UNITS` equal groups each of `n` clusters is thrown into; the same for every column."""
+    order = np.random.default_rng([seed, 1]).permutation(n)
+    groups = np.empty(n, dtype=np.int64)
+    groups[order] = np.arange(n) % MAX_UNITS
+    groups.setflags(write=False)
+    return groups
 
 
 @lru_cache(maxsize=4)
