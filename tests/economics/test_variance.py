@@ -12,7 +12,8 @@ from steelyard.economics.assessment import assess
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.economics.spec import MoneySpec
 from steelyard.economics.variance import TABLE, shares_from, sobol_shares, spread_of_draws, spread_of_rate
-from steelyard.measure.results import Floats, from_rows
+from steelyard.measure.layout import Floats
+from steelyard.measure.results import from_rows
 from tests.economics.test_assessment import MONEY, PROMPT, TODAY, TUNED, outcomes
 from tests.measure.rows import row
 

@@ -28,6 +28,9 @@ from steelyard.economics.planning import (
     plan_break_even,
     plan_break_evens,
     plan_ledger,
+    plan_paybacks,
+    plan_shares,
+    plan_sweep,
     stated,
     stated_by,
 )
@@ -59,6 +62,9 @@ def decide_plan(
         ledgers=ledgers,
         break_evens=plan_break_evens(known, plan.money, as_of=as_of, alpha=alpha, seed=seed),
         hinges=nearest_first(_hinges(plan, file)),
+        paybacks=plan_paybacks(known, plan.money, as_of=as_of, alpha=alpha, seed=seed),
+        shares=plan_shares(known, ledgers, plan.money, seed=seed),
+        sweep=plan_sweep(known, plan.money),
     )
     choice, runner_up, is_simpler = _choose(left)
     hinges = tuple(one for one in economics.hinges if one.flips_at is not None)

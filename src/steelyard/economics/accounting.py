@@ -14,7 +14,8 @@ from steelyard.economics.lines import lines_apart, lines_of
 from steelyard.economics.spec import MoneySpec
 from steelyard.figures import Figure, Provenance, unknown, weakest
 from steelyard.measure.intervals import bca_interval, mean_interval
-from steelyard.measure.results import ApproachResults, Floats
+from steelyard.measure.layout import Floats
+from steelyard.measure.results import ApproachResults
 from steelyard.measure.scoring import success_rate, task_costs
 
 REST = "own computing and rounding"

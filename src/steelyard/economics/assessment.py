@@ -21,7 +21,8 @@ from steelyard.economics.spec import MoneySpec
 from steelyard.economics.sweep import sweep_volumes
 from steelyard.economics.variance import Spread, spread_of_draws, spread_of_rate, two_cheapest, variance_shares
 from steelyard.measure.intervals import N_RESAMPLES, bootstrap_sums, effective_n
-from steelyard.measure.results import ApproachResults, Floats
+from steelyard.measure.layout import Floats
+from steelyard.measure.results import ApproachResults
 from steelyard.measure.scoring import task_costs
 from steelyard.models.spec import Section
 

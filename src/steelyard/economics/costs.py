@@ -15,7 +15,8 @@ import numpy as np
 
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.economics.spec import MoneySpec
-from steelyard.measure.results import ApproachResults, Floats
+from steelyard.measure.layout import Floats
+from steelyard.measure.results import ApproachResults
 from steelyard.measure.scoring import TaskCosts, task_costs
 
 SECONDS_PER_MONTH = 2_629_800

@@ -15,7 +15,7 @@ import numpy as np
 
 from steelyard.economics.costs import CostModel
 from steelyard.economics.ledger import BreakEven, BreakEvenKind
-from steelyard.measure.results import Floats
+from steelyard.measure.layout import Floats
 
 MOST_VOLUME = 1e8
 """A break-even beyond so many tasks a month is a rounding error between equal slopes, not a plan."""

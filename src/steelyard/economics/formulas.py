@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from steelyard.measure.results import Floats
+from steelyard.measure.layout import Floats
 
 T = TypeVar("T", float, Floats)
 """One number, or one per draw."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from steelyard.economics.crossing import CostDraws
 from steelyard.economics.ledger import Payback, PaybackKind
-from steelyard.measure.results import Floats
+from steelyard.measure.layout import Floats
 
 MOST_MONTHS = 1200.0
 """What is earned back after a hundred years only is never earned back."""

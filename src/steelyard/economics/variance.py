@@ -22,7 +22,7 @@ from steelyard.economics.formulas import evaluate
 from steelyard.economics.labels import is_shared, label_of
 from steelyard.economics.ledger import Ledger, VarianceShare
 from steelyard.figures import Figure, Provenance
-from steelyard.measure.results import Floats
+from steelyard.measure.layout import Floats
 
 N_POINTS = 2048
 """Rows of either sample; the shares are then good to one or two points in a hundred."""
