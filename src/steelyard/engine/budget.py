@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from steelyard.engine.journal import Spent
+from steelyard.engine.entries import Spent
 from steelyard.engine.limits import ManagedEndpoint, likely_prompt_tokens
 from steelyard.errors import BudgetReached, InputError, Problem
 from steelyard.models.calls import ChatRequest, Message

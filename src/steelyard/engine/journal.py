@@ -10,24 +10,26 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import orjson
 
 from steelyard.approaches.approach import Setup
 from steelyard.cases.case import Case
+from steelyard.engine.entries import DropRecord, RunRecord, Spent, StepSums, Transcript
 from steelyard.engine.outcome import Outcome
 from steelyard.engine.rows import (
     CALL_COLUMNS,
     MEASUREMENT_COLUMNS,
     OUTCOME_COLUMNS,
+    STEP_SUMS,
     Row,
     attempt_from,
     call_row,
+    of_versions,
     outcome_from,
     outcome_row,
     request_from,
@@ -42,39 +44,6 @@ JOURNAL_FILE = Path(".steelyard") / "journal.sqlite3"
 
 _LONGEST_BACKLOG = 1000
 """Outcomes that may wait to be written; beyond it recording waits, so that memory stays flat."""
-
-
-class Spent(NamedTuple):
-    """What a study has paid for model calls so far, in all runs; replayed calls are not in it."""
-
-    calls: int
-    usd: float
-    """Sum of what the calls cost; where a call's price is unknown, the most it can have cost, as far as that is known."""
-    unpriced_calls: int
-    """Calls without a known price."""
-
-
-class RunRecord(NamedTuple):
-    """One run of a command on the study."""
-
-    id: int
-    command: str
-    package_version: str
-    started_utc: str
-    study: Mapping[str, Any]
-    """The resolved study."""
-    finished_utc: str | None
-    ended: str | None
-    """How it ended; `None` for a run that was killed or still goes on."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Transcript:
-    """An outcome with everything that was said, for people to read."""
-
-    outcome: Outcome
-    requests: tuple[ChatRequest, ...]
-    """One per attempt, in order."""
 
 
 class Journal:
@@ -232,7 +201,7 @@ class Journal:
         Yields:
             Mappings with the keys of `MEASUREMENT_COLUMNS`, ordered by approach, case and repeat.
         """
-        condition, values = _where(fingerprints, split)
+        condition, values = of_versions(fingerprints, split)
         sql = f"SELECT {MEASUREMENT_COLUMNS} FROM outcomes {condition} ORDER BY approach, fingerprint, case_id, repeat"
         with self._reading():
             cursor = self._reader.execute(sql, values)
@@ -242,7 +211,7 @@ class Journal:
 
     def outcomes(self, fingerprints: Mapping[str, str] | None = None, *, split: str | None = None) -> Iterator[Outcome]:
         """Whole outcomes with their attempts, one after the other; arguments as for `measurements`."""
-        condition, values = _where(fingerprints, split)
+        condition, values = of_versions(fingerprints, split)
         sql = f"SELECT {OUTCOME_COLUMNS} FROM outcomes {condition} ORDER BY approach, fingerprint, case_id, repeat"
         with self._reading():
             cursor = self._reader.execute(sql, values)
@@ -263,6 +232,23 @@ class Journal:
         outcome = outcome_from(dict(zip(names, rows[0], strict=True)), self._call)
         calls = [self._call(attempt.digest) for attempt in outcome.attempts]
         return Transcript(outcome=outcome, requests=tuple(request_from(row[3]) for row in calls if row is not None))
+
+    def step_sums(self, fingerprints: Mapping[str, str], *, split: str) -> tuple[StepSums, ...]:
+        """What the steps of approaches took, in the order in which they are first asked.
+
+        Args:
+            fingerprints: Version of each approach, by name.
+            split: Only outcomes of this split.
+        """
+        condition, values = of_versions(fingerprints, split)
+        return tuple(StepSums(*row) for row in self._rows(STEP_SUMS.format(condition=condition), values))
+
+    def n_cases_done(self, fingerprints: Mapping[str, str], *, split: str) -> dict[str, int]:
+        """Cases with an outcome, by approach; arguments as above."""
+        condition, values = of_versions(fingerprints, split)
+        return dict(
+            self._rows(f"SELECT approach, count(DISTINCT case_id) FROM outcomes {condition} GROUP BY approach", values)
+        )
 
     # ---- runs, preparations, looks ------------------------------------------------------------------------------
 
@@ -341,6 +327,33 @@ class Journal:
         """`input`, `expected` and `where` of all kept cases, by case id; of a changed case the version kept last."""
         return {name: orjson.loads(body) for name, body in self._rows("SELECT id, body FROM cases ORDER BY rowid")}
 
+    # ---- races --------------------------------------------------------------------------------------------------
+
+    def record_drop(self, drop: DropRecord) -> None:
+        """Note that a race dropped an approach.
+
+        Raises:
+            StorageFailed: It could not be written.
+        """
+        terms = orjson.dumps(drop.terms, option=orjson.OPT_SORT_KEYS).decode()
+        sql = "INSERT OR REPLACE INTO drops VALUES (?, ?, ?, ?, ?, ?)"
+        self._do(sql, (drop.approach, drop.fingerprint, drop.n_cases, drop.reason, terms, _now()))
+
+    def clear_drop(self, approach: str) -> None:
+        """Forget that an approach was dropped, in whatever version.
+
+        Raises:
+            StorageFailed: It could not be written.
+        """
+        self._do("DELETE FROM drops WHERE approach = ?", (approach,))
+
+    def drops(self) -> tuple[DropRecord, ...]:
+        """What races dropped, the latest last."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'drops'"):
+            return ()  # opened for reading only and written before there were races
+        sql = "SELECT approach, fingerprint, n_cases, reason, terms FROM drops ORDER BY dropped_utc, n_cases, approach"
+        return tuple(DropRecord(*row)._replace(terms=orjson.loads(row[4])) for row in self._rows(sql))
+
     # ---- below --------------------------------------------------------------------------------------------------
 
     @property
@@ -366,18 +379,6 @@ class Journal:
             yield
         except sqlite3.DatabaseError as error:
             raise storage_failed(error, str(self.path)) from None
-
-
-def _where(fingerprints: Mapping[str, str] | None, split: str | None) -> tuple[str, list[str]]:
-    conditions, values = [], []
-    if fingerprints is not None:
-        pairs = " OR ".join(["(approach = ? AND fingerprint = ?)"] * len(fingerprints)) or "0"
-        conditions.append(f"({pairs})")
-        values += [text for pair in fingerprints.items() for text in pair]
-    if split is not None:
-        conditions.append("split = ?")
-        values.append(split)
-    return ("WHERE " + " AND ".join(conditions) if conditions else "", values)
 
 
 def _now() -> str:

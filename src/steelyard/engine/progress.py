@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from steelyard.engine.journal import Spent
+from steelyard.engine.entries import Spent
 from steelyard.engine.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ class Progress(Protocol):
     """Listener of a run."""
 
     def on_start(self, approach: str, n_left: int, n_skipped: int) -> None:
-        """An approach (named, with the split unless it is test) begins; `n_skipped` cases were done before."""
+        """An approach (named, with the split unless it is test) begins, or in a race goes on with its next round.
+
+        `n_skipped` of the cases were done before.
+        """
         ...
 
     def on_outcome(self, outcome: Outcome, spent: Spent) -> None:
@@ -59,17 +62,28 @@ class _Count:
         self.n_skipped = n_skipped
         self.n_done = 0
         self.n_failed = 0
+        self.n_before_round = 0
+        self.is_first_round = True
         self.began = time.monotonic()
         self.shown_at = self.began
+
+    def go_on(self, n_left: int, n_skipped: int) -> None:
+        """Another round; the time others worked meanwhile does not count."""
+        self.n_left += n_left
+        self.n_skipped += n_skipped
+        self.n_before_round = self.n_done
+        self.is_first_round = False
+        self.began = time.monotonic()
 
     def add(self, outcome: Outcome) -> None:
         self.n_done += 1
         self.n_failed += outcome.status.value != "answered"
 
     def is_due(self, every_s: float) -> bool:
-        """Whether it is time to show it again; never skips the last one."""
+        """Whether it is time to show it again; never skips the last one, save in the further rounds of a race."""
         now = time.monotonic()
-        if now - self.shown_at < every_s and self.n_done < self.n_left:
+        is_last = self.is_first_round and self.n_done >= self.n_left
+        if now - self.shown_at < every_s and not is_last:
             return False
         self.shown_at = now
         return True
@@ -77,11 +91,11 @@ class _Count:
     @property
     def rate(self) -> float:
         """Cases a second."""
-        return self.n_done / max(1e-9, time.monotonic() - self.began)
+        return (self.n_done - self.n_before_round) / max(1e-9, time.monotonic() - self.began)
 
     @property
     def time_left(self) -> str:
-        if not self.n_done:
+        if self.n_done == self.n_before_round:
             return "?"
         seconds = round((self.n_left - self.n_done) / self.rate)
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
@@ -94,10 +108,15 @@ class PlainLines:
         self._stream = stream
         self._every_s = every_s
         self._count: _Count | None = None
+        self._counts: dict[str, _Count] = {}
 
     def on_start(self, approach: str, n_left: int, n_skipped: int) -> None:
-        """Say what begins."""
-        self._count = _Count(approach, n_left, n_skipped)
+        """Say what begins; further rounds of a race are not announced."""
+        if approach in self._counts:
+            self._count = self._counts[approach]
+            self._count.go_on(n_left, n_skipped)
+            return
+        self._count = self._counts[approach] = _Count(approach, n_left, n_skipped)
         self._write(f"{approach}: {n_left} to do" + (f", {n_skipped} done before" if n_skipped else ""))
 
     def on_outcome(self, outcome: Outcome, spent: Spent) -> None:
@@ -133,14 +152,23 @@ class Bars:
         self._bars: RichBars | None = None
         self._count: _Count | None = None
         self._bar_id: TaskID | None = None
+        self._started: dict[str, tuple[_Count, TaskID]] = {}
 
     def on_start(self, approach: str, n_left: int, n_skipped: int) -> None:
-        """Add a bar."""
+        """Add a bar, or lengthen it for the next round of a race."""
         if self._bars is None:
             self._bars = self._make()
             self._bars.start()
+        if approach in self._started:
+            self._count, self._bar_id = self._started[approach]
+            self._count.go_on(n_left, n_skipped)
+            count = self._count
+            n_all, n_done = count.n_left + count.n_skipped, count.n_done + count.n_skipped
+            self._bars.update(self._bar_id, total=n_all, completed=n_done)
+            return
         self._count = _Count(approach, n_left, n_skipped)
         self._bar_id = self._bars.add_task(approach, total=n_left + n_skipped, completed=n_skipped, said="")
+        self._started[approach] = (self._count, self._bar_id)
 
     def on_outcome(self, outcome: Outcome, spent: Spent) -> None:
         """Move the bar, at most ten times a second."""
@@ -148,7 +176,7 @@ class Bars:
         if count is None or self._bars is None or self._bar_id is None:
             return
         count.add(outcome)
-        if count.is_due(_BARS_EVERY_S):
+        if count.is_due(_BARS_EVERY_S) or count.n_done >= count.n_left:
             without = f"  {count.n_failed} without a valid answer" if count.n_failed else ""
             said = f"{count.rate:.1f}/s  {money(spent)}  {count.time_left} left{without}"
             self._bars.update(self._bar_id, completed=count.n_skipped + count.n_done, said=said)

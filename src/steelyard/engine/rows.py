@@ -28,6 +28,18 @@ MEASUREMENT_COLUMNS = (
     " transport_retries, latency_s, own_s, cost_usd, prompt_tokens, cached_tokens, completion_tokens,"
     " NULL AS review_seconds, NULL AS corrected, segment, cluster, time"
 )
+STEP_SUMS = """
+SELECT approach, json_extract(made.value, '$[1]') AS step, count(*),
+    CASE WHEN count(calls.prompt_tokens) = count(*) THEN sum(calls.prompt_tokens) END,
+    CASE WHEN count(calls.cached_tokens) = count(*) THEN sum(calls.cached_tokens) END,
+    CASE WHEN count(calls.completion_tokens) = count(*) THEN sum(calls.completion_tokens) END,
+    sum(calls.latency_s),
+    CASE WHEN count(calls.price_usd) = count(*) THEN sum(calls.price_usd) END
+FROM outcomes, json_each(outcomes.payload, '$.calls') AS made
+    JOIN calls ON calls.digest = json_extract(made.value, '$[0]')
+{condition} GROUP BY approach, step ORDER BY approach, min(made.key), step
+"""
+"""Query of `StepSums`; an outcome's payload names its calls as digest, step and more."""
 Row = tuple[Any, ...]
 
 
@@ -171,6 +183,19 @@ def outcome_from(row: Mapping[str, Any], call: Callable[[str], Row | None]) -> O
         cluster=row["cluster"],
         time=row["time"],
     )
+
+
+def of_versions(fingerprints: Mapping[str, str] | None, split: str | None) -> tuple[str, list[str]]:
+    """The condition of a query on outcomes, and its values: these versions of approaches, this split."""
+    conditions, values = [], []
+    if fingerprints is not None:
+        pairs = " OR ".join(["(approach = ? AND fingerprint = ?)"] * len(fingerprints)) or "0"
+        conditions.append(f"({pairs})")
+        values += [text for pair in fingerprints.items() for text in pair]
+    if split is not None:
+        conditions.append("split = ?")
+        values.append(split)
+    return ("WHERE " + " AND ".join(conditions) if conditions else "", values)
 
 
 def _payload_json(payload: dict[str, Any]) -> str:

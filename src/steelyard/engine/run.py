@@ -20,7 +20,8 @@ from steelyard.approaches.approach import Answer, Approach
 from steelyard.cases.case import Case, SplitName
 from steelyard.engine.ask import GIVEN_UP, Calls, CaseAsk, Stop
 from steelyard.engine.budget import Budget, check_prices
-from steelyard.engine.journal import Journal, Spent
+from steelyard.engine.entries import Spent
+from steelyard.engine.journal import Journal
 from steelyard.engine.limits import ManagedEndpoint
 from steelyard.engine.outcome import Outcome, OutcomeStatus
 from steelyard.engine.progress import Progress
@@ -98,6 +99,7 @@ async def run(
     in_flight: int = 32,
     progress: Progress | None = None,
     seed: int = 0,
+    followed_by: Callable[[], Sequence[Work]] | None = None,
 ) -> RunSummary:
     """Do what is left of the work.
 
@@ -112,6 +114,8 @@ async def run(
         in_flight: Cases worked on at the same time.
         progress: Told what happens.
         seed: Seed of the jitter between retries.
+        followed_by: Asked for more work whenever all is done and on disk, until there is none. Its approaches must be
+            among those of `work`.
 
     Raises:
         InputError: An approach needs an endpoint that is not there, or a budget in money meets an unknown price.
@@ -135,9 +139,13 @@ async def run(
     )
     with _interruptible(calls.stop, progress):
         try:
-            for one in work:
-                await crew.work_on(one, in_flight=in_flight)
-                calls.stop.check()
+            more = work
+            while more:
+                for one in more:
+                    await crew.work_on(one, in_flight=in_flight)
+                    calls.stop.check()
+                await journal.flush()
+                more = followed_by() if followed_by is not None else ()
         finally:
             with suppress(StorageFailed):  # then the run stops for that reason already, or below
                 await journal.flush()

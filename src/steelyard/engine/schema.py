@@ -42,7 +42,13 @@ CREATE TABLE spent (
     endpoint TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT NULL, unpriced_calls INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+CREATE TABLE drops (
+    approach TEXT NOT NULL, fingerprint TEXT NOT NULL, n_cases INTEGER NOT NULL, reason TEXT NOT NULL,
+    terms TEXT NOT NULL, dropped_utc TEXT NOT NULL, PRIMARY KEY (approach, fingerprint)) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 """SQL of each step; the file's version is the number of steps it has seen."""
 
 
