@@ -64,7 +64,9 @@ def test_json_has_the_published_fields() -> None:
         "name", "rung", "success", "schema_pass", "retry", "review_seconds", "correction_rate", "prompt_tokens",
         "completion_tokens", "p95_latency_s", "cost_per_success_usd", "excluded_because",
     }  # fmt: skip
-    assert set(shape["economics"]) == {"ledgers", "break_evens", "hinges"}
+    assert set(shape["economics"]) == {
+        *("ledgers", "break_evens", "hinges", "paybacks", "variance_shares", "volume_sweep"),
+    }
     assert (shape["step"], shape["choice"]) == ("test", "tuned")
 
 

@@ -74,7 +74,7 @@ class MoneySpec(Section):
     batch_share: Share = 0.0
     """Share of tasks that can wait a day; they get the `batch_discount` of a price, where there is one."""
     assumed_range: Annotated[float, Field(ge=1, le=10)] = 1.5
-    """Hours and wages may be off by this factor either way; widens the break-even volumes."""
+    """Assumed inputs may be off by this factor either way; widens break-even volumes and paybacks, and weighs what a verdict hinges on."""
     stale_after_days: Annotated[int, Field(ge=1)] = 90
     """A price older than this is called out in the verdict."""
 
