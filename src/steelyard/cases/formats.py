@@ -17,17 +17,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from steelyard.cases.parquet import plain, read_parquet
 from steelyard.errors import InputError, Problem
-
-if TYPE_CHECKING:
-    import polars
 
 Row = dict[str, Any]
 
@@ -62,19 +58,16 @@ def load_table(path: Path, *, of: str = "cases") -> Table:
     Raises:
         InputError: The file is missing, a folder, empty, of an unknown format, not UTF-8, or damaged as a whole.
     """
-    content = read_content(path, of=of)
-    kind = format_of(path)
-    if kind == "parquet":
-        frame = read_parquet(path.name, content)
-        rows = [{column: _plain(value) for column, value in row.items()} for row in frame.iter_rows(named=True)]
-        lines = list(range(1, len(rows) + 1))
-        return Table(name=path.name, rows=rows, lines=lines, problems=[], is_text_only=False)
+    kind = format_of(check_file(path, of=of))
     problems: list[Problem] = []
-    if kind == "csv":
-        header, cells = csv_rows(path.name, content, problems)
+    if kind == "parquet":
+        named = read_parquet(path).iter_rows(named=True)
+        found = [({key: plain(cell) for key, cell in row.items()}, number) for number, row in enumerate(named, 1)]
+    elif kind == "csv":
+        header, cells = csv_rows(path.name, read_content(path, of=of), problems)
         found = [(dict(zip(header, row, strict=True)), line) for row, line in cells]
     else:
-        found = list(json_rows(path.name, content, problems))
+        found = list(json_rows(path.name, read_content(path, of=of), problems))
     return Table(
         name=path.name,
         rows=[row for row, _ in found],
@@ -96,19 +89,26 @@ def format_of(path: Path) -> Literal["csv", "json", "parquet"]:
     return kind
 
 
-def read_content(path: Path, *, of: str = "cases") -> bytes:
-    """The bytes of a file of a known format; errors as for `load_table`."""
+def check_file(path: Path, *, of: str = "cases") -> Path:
+    """The same path, of a file that is there, not empty and of a known format; errors as for `load_table`."""
     if path.is_dir():
         raise InputError(Problem(what=f"{str(path)!r} is a folder, not a file of {of}", hint=_FORMATS_HINT))
     if not path.exists():
         raise InputError(Problem(what=f"the file of {of} {str(path)!r} does not exist", hint=_missing_hint(path, of)))
     format_of(path)
+    if path.stat().st_size == 0:
+        raise InputError(Problem(what="the file is empty", where=path.name, hint=f"put {of} in it"))
+    return path
+
+
+def read_content(path: Path, *, of: str = "cases") -> bytes:
+    """The bytes of a file; errors as for `load_table`."""
     try:
-        content = path.read_bytes()
+        content = check_file(path, of=of).read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(Problem(what=f"the file of {of} {str(path)!r} cannot be read: {reason}")) from error
-    if not content.strip():
+    if content.isspace():
         raise InputError(Problem(what="the file is empty", where=path.name, hint=f"put {of} in it"))
     return content
 
@@ -361,39 +361,3 @@ def _skip_space(text: str, position: int) -> int:
 
 def _json_kind(value: object) -> str:
     return {str: "string", bool: "boolean", int: "number", float: "number", list: "list"}.get(type(value), "null")
-
-
-# --- Parquet ---------------------------------------------------------------------------------------------------------
-
-
-def read_parquet(name: str, content: bytes) -> polars.DataFrame:
-    """The columns of a Parquet file.
-
-    Raises:
-        InputError: It is none, or damaged.
-    """
-    import polars as pl
-
-    try:
-        return pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(
-            Problem(what="the file is not a readable Parquet file", where=name, hint="write it again, or export as CSV")
-        ) from error
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a Parquet cell is anything
-    """The value as JSON could hold it, so that cases from every format are alike."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    return value

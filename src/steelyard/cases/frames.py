@@ -17,15 +17,16 @@ import numpy as np
 
 from steelyard.cases.formats import (
     Row,
+    check_file,
     csv_header,
     csv_rows,
     decode,
     format_of,
     json_rows,
     read_content,
-    read_parquet,
     sniff_delimiter,
 )
+from steelyard.cases.parquet import read_parquet
 from steelyard.errors import Problem
 
 if TYPE_CHECKING:
@@ -56,10 +57,6 @@ class Columns:
         place = f"{self.name}:{self.lines[index]}"
         return f"{place}:{column}" if column else place
 
-    def cell(self, index: int, column: str) -> object:
-        """One cell, as messages show it."""
-        return self.odd.get(column, {}).get(index, self.frame[column][index])
-
     def only(self, kept: pl.Series) -> Columns:
         """The rows where `kept` is true."""
         places = {int(old): new for new, old in enumerate(kept.arg_true())} if self.odd else {}
@@ -78,11 +75,11 @@ class Columns:
 
 def load_columns(path: Path, *, of: str = "outcomes") -> Columns:
     """Read a CSV, JSONL, JSON or Parquet file; arguments and errors as for `formats.load_table`."""
+    kind = format_of(check_file(path, of=of))
+    if kind == "parquet":
+        return _from_parquet(path)
     content = read_content(path, of=of)
-    kind = format_of(path)
-    if kind == "csv":
-        return _from_csv(path.name, content)
-    return _from_json(path.name, content) if kind == "json" else _from_parquet(path.name, content)
+    return _from_csv(path.name, content) if kind == "csv" else _from_json(path.name, content)
 
 
 # --- private ---------------------------------------------------------------------------------------------------------
@@ -201,10 +198,10 @@ def _one_kind(key: str, parts: list[pl.Series], odd: dict[str, dict[int, object]
     return pl.concat(joined)
 
 
-def _from_parquet(name: str, content: bytes) -> Columns:
+def _from_parquet(path: Path) -> Columns:
     import polars as pl
 
-    frame = read_parquet(name, content)
+    frame = read_parquet(path)
     odd: dict[str, dict[int, object]] = {}
     columns = []
     for series in frame:
@@ -214,7 +211,7 @@ def _from_parquet(name: str, content: bytes) -> Columns:
             plain = pl.Series(series.name, [None], dtype=pl.String).new_from_index(0, series.len())
         columns.append(plain)
     lines = np.arange(1, frame.height + 1, dtype=np.int64)
-    return Columns(name=name, frame=pl.DataFrame(columns), lines=lines, problems=[], odd=odd)
+    return Columns(name=path.name, frame=pl.DataFrame(columns), lines=lines, problems=[], odd=odd)
 
 
 def _plain(series: pl.Series) -> pl.Series | None:

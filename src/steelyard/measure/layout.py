@@ -142,6 +142,8 @@ def _repeats(rows: pl.DataFrame) -> Ints:
 
 def _as_tuple(labels: pl.Series) -> tuple[str | None, ...]:
     """Equal labels become one string."""
+    if labels.null_count() == labels.len():
+        return (None,) * labels.len()
     distinct = labels.unique()
     if distinct.len() * 2 > labels.len():
         return tuple(labels.to_list())

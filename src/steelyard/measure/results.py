@@ -18,10 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.errors import InputError, Problem
-from steelyard.measure.layout import Floats, Ints, Layout, Shared, frozen
+from steelyard.measure.layout import Layout, Shared, frozen
 
 if TYPE_CHECKING:
     import polars as pl
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 ANSWERED = "answered"
 """The one status that can be a success."""
@@ -184,6 +187,8 @@ def on_common_cases(results: Mapping[str, ApproachResults]) -> dict[str, Approac
 
 def cluster_sums(cluster: Ints, n_clusters: int, *columns: Floats) -> Floats:
     """Sums of parallel columns over clusters, shape (n_clusters, len(columns))."""
+    if n_clusters == len(cluster) and np.array_equal(cluster, np.arange(n_clusters)):
+        return np.column_stack(columns)  # every case is a cluster of its own
     return np.column_stack([np.bincount(cluster, weights=column, minlength=n_clusters) for column in columns])
 
 
