@@ -80,6 +80,38 @@ class Call:
     """Whether it is the number of cases that keeps the evidence from carrying a choice."""
 
 
+def weigh(
+    results: Mapping[str, ApproachResults],
+    facts: Mapping[str, ApproachFacts],
+    *,
+    money: MoneySpec | None = None,
+    goal: GoalSpec | None = None,
+    baseline: str | None = None,
+    dropped: Mapping[str, str] | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Weighing:
+    """What is weighed; arguments as for `decide`."""
+    return Weighing(
+        results=results,
+        facts=facts,
+        money=money or MoneySpec(),
+        goal=goal or GoalSpec(),
+        baseline=baseline if baseline in results else None,
+        alpha=alpha,
+        seed=seed,
+        dropped=dropped or {},
+    )
+
+
+def choose(weighing: Weighing) -> Call:
+    """The call alone, without ledgers, gates and reasons."""
+    excluded = exclusions(weighing)
+    return call_it(
+        weighing, draw_candidates(weighing, [name for name in weighing.results if name not in excluded]), excluded
+    )
+
+
 def exclusions(weighing: Weighing) -> dict[str, str]:
     """Approaches that are out before costs are compared, with the reason."""
     excluded = {}

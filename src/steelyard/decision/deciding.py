@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from steelyard.decision import wording
-from steelyard.decision.call import Call, Weighing, beats, call_it, draw_candidates, exclusions
+from steelyard.decision.call import Call, Weighing, beats, call_it, draw_candidates, exclusions, weigh
 from steelyard.decision.factors import Known, decision_factors
 from steelyard.decision.gates import Evidence, pass_gates
 from steelyard.decision.mistakes import find_mistakes
@@ -56,18 +56,8 @@ def decide(
         margin: Success rates within this count as equivalent.
         seed: Of all resampling.
     """
-    money, goal = money or MoneySpec(), goal or GoalSpec()
-    baseline = baseline if baseline in results else None
-    weighing = Weighing(
-        results=results,
-        facts=facts,
-        money=money,
-        goal=goal,
-        baseline=baseline,
-        alpha=alpha,
-        seed=seed,
-        dropped=dropped or {},
-    )
+    weighing = weigh(results, facts, money=money, goal=goal, baseline=baseline, dropped=dropped, alpha=alpha, seed=seed)
+    money, baseline = weighing.money, weighing.baseline
     excluded = exclusions(weighing)
     draws = draw_candidates(weighing, [name for name in results if name not in excluded])
     economics = assess(

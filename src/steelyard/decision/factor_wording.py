@@ -110,9 +110,7 @@ def switching(facts: ApproachFacts, leaving: Figure, *, is_tuned: bool) -> str:
         dated = f", price of {price.as_of}" if price.as_of else ", its price has no date"
         where = f"Depends on the provider behind {facts.endpoint}{dated}"
     if is_tuned:
-        moved = (
-            f"its weights fit one base model only: another takes a training, {told(leaving, 'usd')}; labels move"
-        )
+        moved = f"its weights fit one base model only: another takes a training, {told(leaving, 'usd')}; labels move"
     elif facts.calls_model:
         moved = f"prompt and schema move to another model for the price of an evaluation, {told(leaving, 'usd')}"
     else:

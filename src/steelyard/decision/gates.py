@@ -240,7 +240,7 @@ def _tuning_ready(evidence: Evidence) -> Gate:
     if tuned is None or untuned is None:
         told = "tuned and untuned approaches were not both run"
         return _not_compared(gate, evidence, told, head)
-    if evidence.facts[tuned].is_imported:
+    if evidence.facts[tuned].is_imported and not {"n_labels", "setup_cost_usd"} <= evidence.facts[tuned].stated:
         return gate(
             "unknown",
             f"how many labelled cases {tuned} learned from, and what its training cost, is not known",

@@ -22,6 +22,9 @@ from steelyard.report.format import Shown, Unit, e_value, marker, money, p_value
 from steelyard.report.table import evidence_sentence, settle_text, unknown_notes
 from steelyard.report.text import one_line
 
+MOST_LINES = 6
+"""Sentences of one kind shown in a terminal."""
+
 _LEGEND = """\
 m measured · a assumed, or computed from such · q quoted price
 below success and cost: 95% interval · schema: first answer valid as it came
@@ -84,8 +87,10 @@ def verdict_panel(verdict: Verdict) -> Panel:
     parts: list[RenderableType] = [_text(verdict.sentence, "bold"), facts]
     for title, sentences in (
         ("Why", verdict.reasons),
-        ("It hinges on", tuple(hinge.sentence for hinge in verdict.hinges_on)),
-        ("What else would change it", verdict.what_would_change_it),
+        ("It hinges on", _first(tuple(hinge.sentence for hinge in verdict.hinges_on))),
+        ("What else would change it", (*verdict.what_would_change_it, *_paybacks(verdict))),
+        ("What is uncertain comes from", tuple(share.sentence for share in verdict.economics.shares[:MOST_LINES])),
+        ("More evidence", _worth(verdict)),
         ("Gates", tuple(_gate(gate) for gate in verdict.gates)),
         (
             "Mistakes",
@@ -100,6 +105,36 @@ def verdict_panel(verdict: Verdict) -> Panel:
         if sentences:
             parts += [Text(f"\n{title}", style="bold"), bullets(sentences)]
     return Panel(Group(*parts), title="Verdict", title_align="left", box=box.ROUNDED, padding=(1, 2))
+
+
+def factors_table(verdict: Verdict) -> Table:
+    """The eight decision factors: one block a factor, one line an approach."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold", show_edge=False)
+    table.add_column("factor", overflow="fold", min_width=12, max_width=20)
+    table.add_column("approach", overflow="fold", min_width=10, max_width=20)
+    table.add_column("here", overflow="fold")
+    for row in verdict.factors:
+        for at, (approach, cell) in enumerate(row.cells.items()):
+            is_last = at == len(row.cells) - 1
+            table.add_row(_text(row.title if at == 0 else ""), _text(approach), _text(cell.text), end_section=is_last)
+    return table
+
+
+def _first(sentences: Sequence[str], *, rest: str = "all are in --json and in the report") -> tuple[str, ...]:
+    """As many as a terminal can take, and how many more there are."""
+    if len(sentences) <= MOST_LINES:
+        return tuple(sentences)
+    return (*sentences[:MOST_LINES], f"{len(sentences) - MOST_LINES} more: {rest}")
+
+
+def _paybacks(verdict: Verdict) -> tuple[str, ...]:
+    """After how long the leader and its nearest rival earn back what the one costs more at first."""
+    pair = {standing.name for standing in verdict.standings[:2]}
+    return tuple(payback.sentence for payback in verdict.economics.paybacks if {payback.a, payback.b} == pair)
+
+
+def _worth(verdict: Verdict) -> tuple[str, ...]:
+    return () if verdict.worth is None else (verdict.worth.sentence,)
 
 
 def _text(text: str, style: str = "") -> Text:

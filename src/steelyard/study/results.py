@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import polars
     from rich.console import RenderableType
 
+    from steelyard.study.racing import RaceResult
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Scores:
@@ -75,11 +77,16 @@ class Decision:
         """One row an approach: where it stands in the choice."""
         return _frame([standing.to_json(self.verdict.provenance) for standing in self.verdict.standings])
 
-    def renderables(self) -> Sequence[RenderableType]:
-        """The verdict for the terminal."""
-        from steelyard.report.terminal import verdict_panel
+    def renderables(self, *, factors: bool = False) -> Sequence[RenderableType]:
+        """The verdict for the terminal.
 
-        return [verdict_panel(self.verdict), *_note_lines(self.notes)]
+        Args:
+            factors: With the eight decision factors, approach by approach.
+        """
+        from steelyard.report.terminal import factors_table, verdict_panel
+
+        table = [factors_table(self.verdict)] if factors else []
+        return [verdict_panel(self.verdict), *table, *_note_lines(self.notes)]
 
     def __repr__(self) -> str:
         return as_text(self.renderables())
@@ -91,6 +98,8 @@ class RunResult:
 
     summary: RunSummary
     n_test_cases: int
+    race: RaceResult | None = None
+    """How the race went, where it was one."""
 
     def to_json(self) -> dict[str, Any]:
         """What `run --json` prints."""
@@ -108,6 +117,7 @@ class RunResult:
             "calls_all_runs": summary.spent.calls,
             "unpriced_calls": summary.spent.unpriced_calls,
             "seconds": summary.seconds,
+            "race": None if self.race is None else self.race.to_json(),
         }
 
     def __str__(self) -> str:
@@ -123,6 +133,8 @@ class RunResult:
             if trouble:
                 listed = ", ".join(f"{n:,} {status}" for status, n in sorted(trouble.items()))
                 lines.append(f"  {name}: {listed} (they count as not successful)")
+        if self.race is not None:
+            lines.append(str(self.race))
         return "\n".join(lines)
 
     __repr__ = __str__

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,9 +17,11 @@ from steelyard.study.yaml_source import read_study_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
 
     from steelyard.engine.journal import Journal
     from steelyard.study.material import CheckResult, Material
+    from steelyard.study.rechecked import History, Recheck
     from steelyard.study.reporting import ReportFormat
     from steelyard.study.results import Decision, RunEstimate, RunResult, Scores
     from steelyard.study.running import Plan
@@ -79,6 +81,7 @@ class Study:
         limit: int | None = None,
         budget_usd: float | None = None,
         progress: bool = True,
+        race: bool = False,
     ) -> RunResult:
         """Prepare the approaches and run them on the test split; goes on from where an earlier run stopped.
 
@@ -87,6 +90,8 @@ class Study:
             limit: At most this many test cases, a seeded sample of them; a larger limit only adds cases.
             budget_usd: Ceiling on money for the whole study, earlier runs included.
             progress: Show progress on standard error.
+            race: Take the cases in random order, drop approaches as soon as they are surely not the best, and stop when
+                the rest is settled; a later run without it completes them.
 
         Raises:
             InputError: Something is wrong that the user can mend; nothing was paid for.
@@ -95,9 +100,11 @@ class Study:
         from steelyard.study.running import run_plan
 
         command = f"steelyard run {self.folder}" + "".join(f" --approach {name}" for name in approaches)
-        command += f" --limit {limit}" if limit is not None else ""
+        command += (f" --limit {limit}" if limit is not None else "") + (" --race" if race else "")
         plan = self._plan(approaches, limit)
-        return outside_event_loop(lambda: run_plan(plan, budget_usd=budget_usd, progress=progress, command=command))
+        return outside_event_loop(
+            lambda: run_plan(plan, budget_usd=budget_usd, progress=progress, command=command, race=race)
+        )
 
     def score(self, *, approaches: Sequence[str] = ()) -> Scores:
         """Six metrics per approach with intervals, and paired comparisons.
@@ -107,26 +114,49 @@ class Study:
         """
         from steelyard.study.scoring import score_evidence
 
-        with self._evidence(approaches) as (evidence, _):
+        with self.evidence(approaches) as (evidence, _):
             return score_evidence(evidence)
 
     def decide(self) -> Decision:
-        """Gates, ledger and verdict.
+        """Gates, ledger and verdict; a verdict other than the last one is added to the study's history.
 
         Raises:
             InputError: Nothing was run yet.
         """
+        from steelyard.study.recheck import history_path, keep_decision
         from steelyard.study.scoring import decide_evidence
 
-        with self._evidence(()) as (evidence, _):
-            return decide_evidence(evidence)
+        with self.evidence(()) as (evidence, journal):
+            decision = decide_evidence(evidence)
+            kept = keep_decision(history_path(self), decision.verdict, evidence, journal)
+        return replace(decision, notes=(*decision.notes, *kept))
+
+    def recheck(self, *, as_of: date | None = None, accept: bool = False) -> Recheck:
+        """Whether the last verdict stands with today's study.yaml (money, prices, retired models) and outcomes.
+
+        Args:
+            as_of: Day to recheck at; left out, today.
+            accept: Take today's verdict over: later rechecks compare with it.
+
+        Raises:
+            InputError: There is no verdict to recheck yet.
+        """
+        from steelyard.study.recheck import recheck
+
+        return recheck(self, as_of=as_of, accept=accept)
+
+    def history(self) -> History:
+        """All verdicts that were kept for this study, oldest first."""
+        from steelyard.study.recheck import history
+
+        return history(self)
 
     def render_report(self, form: ReportFormat = "html") -> str:
         """The report as text; the same journal and study.yaml give the same bytes."""
         from steelyard.study.reporting import render_report
 
         suffix = "" if form == "html" else f" --format {form}"
-        with self._evidence(()) as (evidence, journal):
+        with self.evidence(()) as (evidence, journal):
             return render_report(evidence, journal, form=form, command=f"steelyard report {self.folder}{suffix}")
 
     def report(self, output: str | Path | None = None, *, form: ReportFormat = "html") -> Path:
@@ -153,15 +183,13 @@ class Study:
             ) from error
         return path
 
-    # Private
-
-    def _plan(self, approaches: Sequence[str], limit: int | None) -> Plan:
-        from steelyard.study.running import plan_run
-
-        return plan_run(self.folder, self.file, self.task, self.material, approaches=approaches, limit=limit)
-
     @contextmanager
-    def _evidence(self, approaches: Sequence[str]) -> Iterator[tuple[Evidence, Journal]]:
+    def evidence(self, approaches: Sequence[str] = ()) -> Iterator[tuple[Evidence, Journal]]:
+        """What the runs found, and the journal it is read from, open to read.
+
+        Raises:
+            InputError: Nothing was run yet.
+        """
         from steelyard.engine.journal import Journal
         from steelyard.study.scoring import journal_path, read_evidence
 
@@ -172,6 +200,13 @@ class Study:
             raise nothing_run(str(self.folder))
         with Journal.open(path, read_only=True) as journal:
             yield read_evidence(journal, self.file, where=str(self.folder), approaches=approaches), journal
+
+    # Private
+
+    def _plan(self, approaches: Sequence[str], limit: int | None) -> Plan:
+        from steelyard.study.running import plan_run
+
+        return plan_run(self.folder, self.file, self.task, self.material, approaches=approaches, limit=limit)
 
 
 def outside_event_loop(work: Callable[[], Result]) -> Result:
