@@ -24,6 +24,7 @@ from steelyard.economics.ledger import (
 )
 from steelyard.figures import Figure, Provenance, unknown, weakest
 from steelyard.measure.scorecard import Comparison, Evidence, Scorecard
+from steelyard.measure.segments import SegmentDifference, SegmentRow, SegmentTables
 from steelyard.models.calls import Message
 from steelyard.report.content import (
     CaseAnswer,
@@ -32,6 +33,7 @@ from steelyard.report.content import (
     ModelFact,
     Parity,
     ReportContent,
+    RunFacts,
     SetupRow,
     TranscriptCall,
     WorstCase,
@@ -94,18 +96,21 @@ def sample_content() -> ReportContent:
         test_looks=2,
         setup=tuple(_setup(card) for card in cards),
         method=Method(
-            models=(
-                ModelFact(endpoint="local", identity="SmolLM2-135M-Instruct Q4_1, sha256 3f1c90ab77d2"),
-                ModelFact(endpoint="embedder", identity="all-MiniLM-L6-v2 ONNX int8, sha256 9b02c41aa0e5"),
-            ),
             seeds={"split": 7, "bootstrap": 20261123},
-            repeats=1,
             package_version="0.1.0",
-            started_utc="2026-11-23T09:14:02Z",
-            finished_utc="2026-11-23T09:21:47Z",
             command="steelyard report triage -o report.html",
-            study_digest="c0ffee5511aa93d07f0b2a6e4d1c8890",
+            source=RunFacts(
+                models=(
+                    ModelFact(endpoint="local", identity="SmolLM2-135M-Instruct Q4_1, sha256 3f1c90ab77d2"),
+                    ModelFact(endpoint="embedder", identity="all-MiniLM-L6-v2 ONNX int8, sha256 9b02c41aa0e5"),
+                ),
+                repeats=1,
+                started_utc="2026-11-23T09:14:02Z",
+                finished_utc="2026-11-23T09:21:47Z",
+                study_digest="c0ffee5511aa93d07f0b2a6e4d1c8890",
+            ),
         ),
+        segments=_segments(cards[-2:]),
     )
 
 
@@ -170,6 +175,7 @@ def hostile_content(payload: str) -> ReportContent:
         sweep=replace(economics.sweep, cost_per_success={payload: tuple(economics.sweep.cost_per_success["nearest"])}),
     )
     assert content.verdict.worth is not None
+    assert content.segments is not None
     verdict = replace(
         verdict,
         economics=economics,
@@ -195,10 +201,52 @@ def hostile_content(payload: str) -> ReportContent:
         split_counts={payload: 3},
         setup=(replace(content.setup[4], approach=payload, card=((payload, payload),)),),
         method=replace(
-            content.method, models=(ModelFact(endpoint=payload, identity=payload),), command=payload, study_digest=payload,
-            seeds={payload: 1}, started_utc=payload,
+            content.method,
+            command=payload,
+            seeds={payload: 1},
+            source=RunFacts(
+                models=(ModelFact(endpoint=payload, identity=payload),), study_digest=payload, started_utc=payload,
+                finished_utc=payload, repeats=2,
+            ),
+        ),
+        segments=SegmentTables(
+            segments=(payload,),
+            rows=tuple(replace(row, approach=payload, segment=payload) for row in content.segments.rows[:1]),
+            differences=tuple(
+                replace(one, segment=payload, a=payload) for one in content.segments.differences[:1]
+            ),
+            warning=payload,
         ),
     )  # fmt: skip
+
+
+def _segments(cards: tuple[Scorecard, ...]) -> SegmentTables:
+    segments = (("shop", 180, 0.93), ("app", 96, 0.9), ("phone", 24, 0.79))
+    rows = tuple(
+        SegmentRow(
+            approach=card.name,
+            segment=segment,
+            n=n,
+            n_unscored=0,
+            success=Figure(value=rate, low=rate - 0.1, high=min(1.0, rate + 0.07)),
+            shrunken=Figure(value=(rate + 0.91) / 2, low=rate - 0.04, high=min(1.0, rate + 0.05)),
+        )
+        for card in cards
+        for segment, n, rate in segments
+    )
+    differences = tuple(
+        SegmentDifference(
+            segment=segment, a=cards[0].name, b=cards[-1].name, n=n, a_only=7, b_only=3,
+            difference=Figure(value=0.04, low=-0.03, high=0.11), p_mcnemar=0.34, p_adjusted=1.0, evidence="undecided",
+        )
+        for segment, n, _ in segments
+    )  # fmt: skip
+    return SegmentTables(
+        segments=tuple(segment for segment, _, _ in segments),
+        rows=rows,
+        differences=differences,
+        warning="3 segments were looked at; by chance alone about one in twenty looks different, and no difference stands after Holm.",
+    )
 
 
 def _scorecard(row: tuple[Any, ...]) -> Scorecard:
@@ -249,6 +297,7 @@ def _comparison(a: Scorecard, b: Scorecard) -> Comparison:
         p_adjusted=0.000021 if evidence != "undecided" else 0.34,
         e_value=5.2e9 if abs(difference) > 0.3 else 41.7 if evidence != "undecided" else 0.61,
         evidence=evidence,
+        minimum_detectable=Figure(value=0.067),
         cases_to_settle=0 if evidence != "undecided" else 540 if abs(difference) > 0.015 else None,
         latency_difference_s=Figure(value=-0.12, low=-0.15, high=-0.09),
         cost_difference_usd=Figure(value=0.0000021, low=0.0000019, high=0.0000024, provenance=CPU),
@@ -369,7 +418,19 @@ def _standing(card: Scorecard) -> Standing:
     )
 
 
+def _crossing(a: Ledger, b: Ledger) -> float:
+    """Volume at which both cost the same per successful task."""
+    slope, fixed = 0.0, 0.0
+    for sign, ledger in ((1, a), (-1, b)):
+        known = {term: figure.value or 0.0 for term, figure in ledger.terms.items()}
+        success = next(line.inputs["success"].value for line in ledger.lines if "success" in line.inputs) or 1.0
+        slope += sign * (known["variable"] + known["review"] + known["failure"]) / ledger.volume_per_month / success
+        fixed += sign * (known["upkeep"] + known["setup"]) / success
+    return -fixed / slope
+
+
 def _verdict(cards: tuple[Scorecard, ...]) -> Verdict:
+    volume = _crossing(_ledger(cards[5]), _ledger(cards[6]))
     hinges = (
         Hinge(
             name="money.cost_of_failure_usd",
@@ -451,11 +512,11 @@ def _verdict(cards: tuple[Scorecard, ...]) -> Verdict:
                     a="tuned-head",
                     b="nearest",
                     kind="from",
-                    volume=2400,
-                    low=1100,
+                    volume=volume,
+                    low=600,
                     high=9800,
                     as_of="2026-11-23",
-                    sentence="tuned-head costs less than nearest from about 2,400 tasks a month on (1,100–9,800).",
+                    sentence=f"tuned-head costs less than nearest from about {volume:,.0f} tasks a month (600–9,800).",
                 ),
             ),
             hinges=(*hinges, steady),

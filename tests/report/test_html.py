@@ -13,6 +13,7 @@ import pytest
 from steelyard.figures import unknown
 from steelyard.report.format import shown
 from steelyard.report.html import render_html
+from steelyard.report.pairs import break_even_words, payback_words
 from steelyard.report.table import COLUMNS
 from tests.report.sample import hostile_content, sample_content
 
@@ -122,23 +123,31 @@ def test_same_content_same_bytes_in_a_fresh_process(page: str) -> None:
 def test_everything_is_there(page: str) -> None:
     """Every scorecard, comparison, ledger line, gate, mistake, case, note and fact is on the page."""
     content, text = sample_content(), Seen(page).text
-    verdict = content.verdict
+    verdict, run = content.verdict, content.method.run
+    assert run is not None
     expected = [
         content.study,
         content.instruction,
         verdict.sentence,
         content.method.command,
-        content.method.study_digest,
+        run.study_digest,
     ]
     expected += [*verdict.reasons, *verdict.what_would_change_it, *verdict.unknowns, *verdict.stale_prices]
-    expected += [*content.data_notes, content.method.started_utc, *(model.identity for model in content.method.models)]
+    expected += [*content.data_notes, run.started_utc, *(model.identity for model in run.models)]
     for gate in verdict.gates:
         expected += [gate.question, gate.answer, gate.evidence, gate.cheapest_evidence or ""]
     for mistake in verdict.mistakes:
         expected += [mistake.title, mistake.evidence, mistake.remedy]
     for ledger in verdict.economics.ledgers:
         expected += [part for line in ledger.lines for part in (line.label, line.working)]
-    expected += [item.sentence for item in verdict.economics.break_evens]
+    assert verdict.worth is not None
+    assert content.segments is not None
+    expected += [verdict.worth.sentence, content.segments.warning]
+    expected += [part for row in verdict.factors for part in (row.title, *(cell.text for cell in row.cells.values()))]
+    expected += [break_even_words(item) for item in verdict.economics.break_evens]
+    expected += [payback_words(item) for item in verdict.economics.paybacks]
+    expected += [share.label for share in verdict.economics.shares]
+    expected += [step.step for ledger in verdict.economics.ledgers for step in ledger.steps]
     expected += [item.sentence for item in verdict.economics.hinges]
     for case in content.worst_cases:
         expected += [case.case_id, case.where]
@@ -154,7 +163,19 @@ def test_everything_is_there(page: str) -> None:
 def test_verdict_comes_first(page: str) -> None:
     """A reader who stops after one screen has the answer."""
     order = [
-        page.index(f'id="{name}"') for name in ("verdict", "scores", "plot", "comparisons", "ledger", "gates", "worst")
+        page.index(f'id="{name}"')
+        for name in (
+            "verdict",
+            "scores",
+            "plot",
+            "factors",
+            "gates",
+            "ledger",
+            "volume",
+            "sensitivity",
+            "comparisons",
+            "worst",
+        )
     ]
     assert order == sorted(order)
 
@@ -185,10 +206,12 @@ def test_a_report_without_a_choice_or_any_extras_reads_well() -> None:
     verdict = replace(
         content.verdict, choice=None, runner_up=None, p_best=None, expected_monthly_loss_usd=None, cases_to_settle=None,
         hinges_on=(), mistakes=(), standings=content.verdict.standings[:1],
-        economics=replace(content.verdict.economics, ledgers=(), break_evens=(), hinges=()),
+        economics=replace(content.verdict.economics, ledgers=(), break_evens=(), hinges=(), paybacks=(), shares=(), sweep=None),
     )  # fmt: skip
+    verdict = replace(verdict, factors=(), worth=None)
     bare = replace(
         content,
+        segments=None,
         scorecards=content.scorecards[:1],
         comparisons=(),
         verdict=verdict,

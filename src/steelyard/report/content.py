@@ -15,6 +15,7 @@ from steelyard.decision.verdict import Verdict
 from steelyard.engine.outcome import Outcome
 from steelyard.figures import Figure
 from steelyard.measure.scorecard import Comparison, Scorecard
+from steelyard.measure.segments import SegmentTables
 from steelyard.models.calls import Message
 
 
@@ -122,20 +123,48 @@ class Goals:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Method:
-    """How the figures were made, enough to make them again."""
+class RunFacts:
+    """What the journal says of the run."""
 
     models: tuple[ModelFact, ...]
-    seeds: Mapping[str, int]
-    """Seeds by what they decide: `split`, `bootstrap`."""
     repeats: int
-    package_version: str
     started_utc: str
     """As recorded when the run began."""
     finished_utc: str
+    study_digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportFacts:
+    """Where outcomes made elsewhere were read."""
+
+    file: str
+    """Name of the file."""
+    digest: str
+    """SHA-256 of its bytes."""
+    n_outcomes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Method:
+    """How the figures were made, enough to make them again."""
+
+    seeds: Mapping[str, int]
+    """Seeds by what they decide: `split`, `bootstrap`."""
+    package_version: str
     command: str
     """The command that made this report."""
-    study_digest: str
+    source: RunFacts | ImportFacts
+
+    @property
+    def run(self) -> RunFacts | None:
+        """What the journal says of the run, where there was one."""
+        return self.source if isinstance(self.source, RunFacts) else None
+
+    @property
+    def imported(self) -> ImportFacts | None:
+        """Where the outcomes were read, if they were made elsewhere."""
+        return self.source if isinstance(self.source, ImportFacts) else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,19 +173,23 @@ class ReportContent:
 
     study: str
     instruction: str
+    """What is asked; empty for outcomes made elsewhere."""
     scorecards: tuple[Scorecard, ...]
     comparisons: tuple[Comparison, ...]
     verdict: Verdict
     goals: Goals
     worst_cases: tuple[WorstCase, ...]
+    """Empty for outcomes made elsewhere: their answers are not known."""
     data_notes: tuple[str, ...]
     """Findings about the cases: duplicates, empty inputs, label noise."""
     split_counts: Mapping[str, int]
     """Cases by split."""
-    test_looks: int
-    """How often the test split was scored."""
+    test_looks: int | None
+    """How often the test split was scored; `None` where nobody counted."""
     setup: tuple[SetupRow, ...]
     method: Method
+    segments: SegmentTables | None = None
+    """Success by segment, where the cases have segments."""
 
     def scorecard_of(self, approach: str) -> Scorecard | None:
         """The scorecard of one approach, if there is one."""

@@ -14,12 +14,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from steelyard.economics.ledger import TERMS
+from steelyard.economics.ledger import TERMS, VarianceShare
 from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.report import format as numbers
 from steelyard.report import table
 from steelyard.report.content import ReportContent
+from steelyard.report.pairs import pair_rows
 from steelyard.report.plot import plot_svg, plottable
+from steelyard.report.sweep_plot import sweep_rows, sweep_svg
 from steelyard.report.text import as_text, excerpt, visible
 
 _FIELD_LIMIT = 4_000
@@ -31,17 +33,31 @@ def render_html(content: ReportContent) -> str:
     points, left_out = plottable(content.scorecards)
     draw = partial(plot_svg, points, choice=content.verdict.choice, min_success=content.goals.min_success)
     involved, others = table.comparisons_with(content.verdict.choice, content.comparisons)
+    economics = content.verdict.economics
+    pairs, other_pairs = pair_rows(economics, content.verdict.choice)
+    draw_sweep = partial(_sweep_svg, content)
     return _template().render(
         content=content,
         same_n=content.scorecards[0].n if len({card.n for card in content.scorecards}) == 1 else None,
         verdict=content.verdict,
-        economics=content.verdict.economics,
+        economics=economics,
         method=content.method,
+        run=content.method.run,
+        imported=content.method.imported,
         columns=[(column, table.best_in(column, content.scorecards)) for column in table.COLUMNS],
         unknown_notes=table.unknown_notes(content.scorecards),
         wide_plot=draw(width=820, height=440, id_prefix="plot"),
         narrow_plot=draw(width=358, height=400, id_prefix="plot-narrow"),
         left_out=left_out,
+        judged=[card for card in content.scorecards if card.success_with_judge.value is not None],
+        factor_names=list(dict.fromkeys(name for row in content.verdict.factors for name in row.cells)),
+        stepped=[ledger for ledger in economics.ledgers if ledger.steps],
+        wide_sweep=draw_sweep(width=820, height=420, id_prefix="sweep"),
+        narrow_sweep=draw_sweep(width=358, height=380, id_prefix="sweep-narrow"),
+        sweep_rows=sweep_rows(economics.sweep) if economics.sweep is not None else [],
+        pairs=pairs,
+        other_pairs=other_pairs,
+        steady=[hinge for hinge in economics.hinges if hinge.flips_at is None],
         comparisons=involved,
         other_comparisons=others,
         differences=_difference_scale(content.comparisons),
@@ -77,6 +93,10 @@ def _template() -> Template:
         marker=numbers.marker,
         evidence_sentence=table.evidence_sentence,
         settle_text=table.settle_text,
+        segment_sentence=table.segment_sentence,
+        detectable_text=table.detectable_text,
+        cell_provenance=table.cell_provenance,
+        share_svg=_share_svg,
         goals_text=table.goals_text,
         beats_baseline_text=table.beats_baseline_text,
         difference_svg=_difference_svg,
@@ -92,6 +112,34 @@ def _template() -> Template:
 def _harmless(value: Any) -> Any:  # noqa: ANN401 - whatever an expression of the template gives
     # Not strings alone: a provenance, too, becomes text here and can hold words of a study file.
     return value if isinstance(value, Markup) else visible(str(value))
+
+
+def _sweep_svg(content: ReportContent, *, width: int, height: int, id_prefix: str) -> Markup:
+    economics = content.verdict.economics
+    if economics.sweep is None:
+        return Markup("")
+    return sweep_svg(
+        economics.sweep,
+        choice=content.verdict.choice,
+        break_evens=economics.break_evens,
+        width=width,
+        height=height,
+        id_prefix=id_prefix,
+    )
+
+
+def _share_svg(share: VarianceShare) -> Markup:
+    """Two bars from 0 to 1, 120 pixels wide; decoration of the number beside them."""
+    alone, together = (
+        120 * max(0.0, min(1.0, 0.0 if figure.value is None else figure.value))
+        for figure in (share.first_order, share.total)
+    )
+    return Markup(
+        '<svg class="share-bar" viewBox="0 0 120 12" width="120" height="12" aria-hidden="true">'
+        '<rect class="track" x="0" y="0" width="120" height="12" rx="2"/>'
+        '<rect class="together" x="0" y="0" width="{:.1f}" height="12" rx="2"/>'
+        '<rect class="alone" x="0" y="0" width="{:.1f}" height="12" rx="2"/></svg>'
+    ).format(max(alone, together), alone)
 
 
 def _cost_marker(card: Scorecard | None) -> str:

@@ -24,6 +24,7 @@ def report_json(content: ReportContent) -> dict[str, Any]:
         "goals": _plain(content.goals),
         "approaches": _plain([card.to_json() for card in content.scorecards]),
         "comparisons": _plain([comparison.to_json() for comparison in content.comparisons]),
+        "segments": None if content.segments is None else _plain(content.segments.to_json()),
         "worst_cases": _plain(content.worst_cases),
         "data": {
             "split_counts": _plain(content.split_counts),
@@ -31,7 +32,13 @@ def report_json(content: ReportContent) -> dict[str, Any]:
             "notes": list(content.data_notes),
         },
         "setup": _plain(content.setup),
-        "method": _plain(content.method),
+        "method": {
+            "seeds": _plain(content.method.seeds),
+            "package_version": content.method.package_version,
+            "command": content.method.command,
+            "outcomes_from": "file" if content.method.run is None else "run",
+            **_plain(content.method.source),
+        },
     }
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steelyard.economics.ledger import TERMS
 from steelyard.measure.scorecard import Comparison
-from steelyard.report.content import ReportContent, WorstCase
+from steelyard.report.content import Method, ReportContent, WorstCase
 from steelyard.report.format import (
     count,
     duration,
@@ -23,16 +22,19 @@ from steelyard.report.format import (
     seconds,
     shown,
 )
+from steelyard.report.markdown_money import money_sections
 from steelyard.report.markup import bullets, cell, code, escape, folded, legend, table
 from steelyard.report.table import (
     COLUMNS,
-    TERM_TITLES,
     beats_baseline_text,
     best_in,
+    cell_provenance,
     comparisons_with,
+    detectable_text,
     evidence_sentence,
     goals_text,
     provenance_sources,
+    segment_sentence,
     settle_text,
     unknown_notes,
 )
@@ -46,10 +48,13 @@ def render_markdown(content: ReportContent) -> str:
     parts = [
         *_verdict(content),
         *_scores(content),
-        *_comparisons(content),
-        *_ledger(content),
+        *_factors(content),
         *_gates(content),
-        *_worst_cases(content),
+        *money_sections(content),
+        *_standings(content),
+        *_comparisons(content),
+        *_segments(content),
+        *(_worst_cases(content) if content.method.run else []),
         *_method(content),
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -62,8 +67,7 @@ def _verdict(content: ReportContent) -> list[str]:
     lines = [
         f"# {escape(content.study)}",
         "",
-        escape(content.instruction),
-        "",
+        *([escape(content.instruction), ""] if content.instruction else []),
         f"> **{escape(verdict.sentence)}**",
         "",
         *bullets(verdict.reasons),
@@ -83,6 +87,7 @@ def _verdict(content: ReportContent) -> list[str]:
     for title, sentences in (
         ("It hinges on", [hinge.sentence for hinge in verdict.hinges_on]),
         ("What would change it", verdict.what_would_change_it),
+        ("Is more evidence worth its price?", [verdict.worth.sentence] if verdict.worth else []),
         ("Still unknown", verdict.unknowns),
         ("Old prices", verdict.stale_prices),
     ):
@@ -92,7 +97,6 @@ def _verdict(content: ReportContent) -> list[str]:
 
 
 def _scores(content: ReportContent) -> list[str]:
-    mark = marker(content.verdict.provenance)
     best = [best_in(column, content.scorecards) for column in COLUMNS]
     rows = []
     for card in content.scorecards:
@@ -110,6 +114,29 @@ def _scores(content: ReportContent) -> list[str]:
         *table(["Approach", "Cases", *(column.title for column in COLUMNS)], rows),
         *legend(),
         *bullets(unknown_notes(content.scorecards)),
+        *_judged(content),
+    ]
+
+
+def _judged(content: ReportContent) -> list[str]:
+    judged = [card for card in content.scorecards if card.success_with_judge.value is not None]
+    return table(
+        ("Approach", "Success by people", "With the judge", "Judge agrees with people"),
+        [
+            (
+                escape(card.name),
+                cell(card.success, "percent"),
+                cell(card.success_with_judge, "percent"),
+                cell(card.judge_agreement, "percent"),
+            )
+            for card in judged
+        ],
+    )
+
+
+def _standings(content: ReportContent) -> list[str]:
+    mark = marker(content.verdict.provenance)
+    return [
         "## Standings",
         "",
         *table(
@@ -142,6 +169,69 @@ def _scores(content: ReportContent) -> list[str]:
     ]
 
 
+def _factors(content: ReportContent) -> list[str]:
+    names = list(dict.fromkeys(name for row in content.verdict.factors for name in row.cells))
+    if not names:
+        return []
+    lines = ["## What speaks for which", ""]
+    for several in (names[:3], names[3:]):
+        rows = [
+            (
+                escape(row.title),
+                *(
+                    f"{escape(row.cells[name].text)} {marker(cell_provenance(row.cells[name]))}"
+                    if name in row.cells
+                    else "–"
+                    for name in several
+                ),
+            )
+            for row in content.verdict.factors
+        ]
+        found = table(("Factor", *(escape(name) for name in several)), rows if several else [])
+        lines += found if several == names[:3] or not found else folded(f"The other approaches ({len(several)})", found)
+    return lines
+
+
+def _segments(content: ReportContent) -> list[str]:
+    segments = content.segments
+    if segments is None:
+        return []
+    every = table(
+        ("Approach", "Segment", "Cases", "Success, as counted", "Better guess"),
+        [
+            (
+                escape(row.approach),
+                escape(row.segment),
+                count(row.n),
+                cell(row.success, "percent"),
+                cell(row.shrunken, "percent"),
+            )
+            for row in segments.rows
+        ],
+    )
+    return [
+        "## By segment",
+        "",
+        escape(segments.warning),
+        "",
+        *table(
+            ("Segment", "Cases", "Compared", "Difference", "p, Holm over segments", "What it shows"),
+            [
+                (
+                    escape(one.segment),
+                    count(one.n),
+                    f"{escape(one.a)} against {escape(one.b)}",
+                    cell(one.difference, "points"),
+                    escape(p_value(one.p_adjusted)),
+                    escape(segment_sentence(one)),
+                )
+                for one in segments.differences
+            ],
+        ),
+        *folded("Success of every approach in every segment", every),
+    ]
+
+
 def _comparisons(content: ReportContent) -> list[str]:
     involved, others = comparisons_with(content.verdict.choice, content.comparisons)
     lines = ["## Paired comparisons", "", *_comparison_table(involved)]
@@ -158,6 +248,7 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> list[str]:
             "Difference",
             "p, Holm",
             "e-value",
+            "Detectable",
             "What it shows",
         ),
         [
@@ -169,59 +260,12 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> list[str]:
                 cell(pair.difference, "points"),
                 escape(p_value(pair.p_adjusted)),
                 escape(e_value(pair.e_value)),
+                escape(detectable_text(pair)),
                 escape(evidence_sentence(pair)),
             )
             for pair in comparisons
         ],
     )
-
-
-def _ledger(content: ReportContent) -> list[str]:
-    economics = content.verdict.economics
-    lines = [
-        "## The full cost of one successful task",
-        "",
-        "US dollars a month.",
-        "",
-        *table(
-            (
-                "Approach",
-                *(TERM_TITLES[term] for term in TERMS),
-                "Total",
-                "Per task",
-                "Per successful task",
-                "Setup, once",
-            ),
-            [
-                (
-                    escape(ledger.approach),
-                    *(cell(ledger.terms[term], "usd") if term in ledger.terms else "–" for term in TERMS),
-                    cell(ledger.total_usd_per_month, "usd"),
-                    cell(ledger.cost_per_task_usd, "usd"),
-                    cell(ledger.cost_per_success_usd, "usd"),
-                    cell(ledger.setup_usd, "usd"),
-                )
-                for ledger in economics.ledgers
-            ],
-        ),
-    ]
-    workings = [
-        (
-            escape(ledger.approach),
-            escape(line.label),
-            cell(line.usd_per_month, "usd"),
-            escape(line.working),
-            escape(str(line.usd_per_month.provenance)),
-        )
-        for ledger in economics.ledgers
-        for line in ledger.lines
-    ]
-    lines += folded(
-        "How each amount was worked out",
-        table(("Approach", "For", "A month", "Working", "Where it comes from"), workings),
-    )
-    lines += bullets([item.sentence for item in economics.break_evens])
-    return lines + bullets([hinge.sentence for hinge in economics.hinges])
 
 
 def _gates(content: ReportContent) -> list[str]:
@@ -293,7 +337,8 @@ def _output(output: Mapping[str, Any]) -> str:
 def _method(content: ReportContent) -> list[str]:
     method = content.method
     splits = ", ".join(f"{count(number)} {escape(split)}" for split, number in content.split_counts.items())
-    looks = "once" if content.test_looks == 1 else f"{count(content.test_looks)} times"
+    looks = "once" if content.test_looks == 1 else f"{count(content.test_looks or 0)} times"
+    looked = "" if content.test_looks is None else f"; the test split was scored {looks}"
     setup = []
     for row in content.setup:
         facts = [f"{label} {text}" for label, text in row.card]
@@ -315,17 +360,32 @@ def _method(content: ReportContent) -> list[str]:
     return [
         "## Data and method",
         "",
-        f"{splits} cases; the test split was scored {looks}.",
+        f"{splits} cases{looked}.",
         "",
         *bullets(content.data_notes),
         *table(("Approach", "Preparation", "Cost", "Labelled cases", "Made", "Card"), setup),
-        *(f"- Model {escape(model.endpoint)}: {code(model.identity)}" for model in method.models),
+        *_source(method),
         f"- Seeds: {', '.join(f'{escape(name)} {seed}' for name, seed in method.seeds.items())}",
-        f"- Repeats per case: {count(method.repeats)}",
-        f"- Run: {code(method.started_utc)} to {code(method.finished_utc)}, steelyard {escape(method.package_version)}",
-        f"- Study digest: {code(method.study_digest)}",
-        f"- Made by: {code(method.command)}",
+        f"- Steelyard {escape(method.package_version)}, made by {code(method.command)}",
         "",
         *legend(),
         *bullets([str(source) for source in provenance_sources(content)]),
+    ]
+
+
+def _source(method: Method) -> list[str]:
+    if method.run is not None:
+        run = method.run
+        return [
+            *(f"- Model {escape(model.endpoint)}: {code(model.identity)}" for model in run.models),
+            f"- Repeats per case: {count(run.repeats)}",
+            f"- Run: {code(run.started_utc)} to {code(run.finished_utc)}",
+            f"- Study digest: {code(run.study_digest)}",
+        ]
+    found = method.imported
+    if found is None:
+        return []
+    return [
+        f"- Outcomes from {code(found.file)}: {count(found.n_outcomes)}, made elsewhere",
+        f"- SHA-256 of the file: {code(found.digest)}",
     ]

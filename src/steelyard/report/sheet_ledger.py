@@ -169,18 +169,18 @@ def _write_block(page: Page, row: int, ledger: Ledger, cells: Cells) -> tuple[Bl
     row += 1
     page.heads(row, ("Term", "For", "USD a month", "Low", "High", "Working", "Where it comes from"))
     terms: dict[TermName, str] = {}
-    lines: list[int] = []
+    spans: list[str] = []
     for term in TERMS:
         own = [line for line in ledger.lines if line.term == term]
         first = row + 1
         for line in own:
             row += 1
-            lines.append(row)
             _write_line(page, row, line, cells)
         row += 1
         page.text(row, 0, TERM_TITLES[term], "bold")
         page.text(row, 1, "together", "bold")
         span = page.between((first, 2), (row - 1, 2)) if own else None
+        spans += [span] if span else []
         _sum(page, (row, 2), span, ledger.terms.get(term))
         terms[term] = page.at(row, 2)
     success, volume = cells.places.get("success"), cells.places.get("money__volume_per_month")
@@ -189,12 +189,12 @@ def _write_block(page: Page, row: int, ledger: Ledger, cells: Cells) -> tuple[Bl
     total = page.at(row, 2)
     page.text(row, 0, "Total a month", "bold")
     all_terms = ",".join(terms.values())
-    _sum(page, (row, 2), all_terms if lines else None, ledger.total_usd_per_month)
+    _sum(page, (row, 2), all_terms if spans else None, ledger.total_usd_per_month)
     row += 1
     page.text(row, 0, "Lines unknown, in no sum")
     not_counted = page.at(row, 2)
-    if lines:
-        unknown_lines = f'COUNTIF({page.between((lines[0], 2), (lines[-1], 2))},"unknown")'
+    if spans:
+        unknown_lines = "+".join(f'COUNTIF({span},"unknown")' for span in spans)
         page.formula(row, 2, unknown_lines, _n_unknown(ledger), "number")
     row += 1
     page.text(row, 0, "One task", "bold")
@@ -216,7 +216,7 @@ def _write_block(page: Page, row: int, ledger: Ledger, cells: Cells) -> tuple[Bl
             _write_line(page, row, line, cells)
     block = Block(
         ledger=ledger, terms=terms, total=total, per_task=per_task, per_success=per_success, setup=setup,
-        not_counted=not_counted, success=success if lines else None, volume=volume,
+        not_counted=not_counted, success=success if spans else None, volume=volume,
     )  # fmt: skip
     return block, row + 2
 

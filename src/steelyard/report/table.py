@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from steelyard.decision.verdict import Standing, Verdict
+from steelyard.decision.verdict import FactorCell, Standing, Verdict
 from steelyard.economics.ledger import TermName
-from steelyard.figures import Figure, Provenance
+from steelyard.figures import Figure, Provenance, weakest
 from steelyard.measure.scorecard import Comparison, Scorecard
+from steelyard.measure.segments import SegmentDifference
 from steelyard.report.content import Goals, ReportContent
-from steelyard.report.format import Unit, count, percent, seconds
+from steelyard.report.format import UNKNOWN, Unit, count, percent, points, seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +142,26 @@ def evidence_sentence(comparison: Comparison) -> str:
     if more == 0:
         return "not enough evidence"
     return f"not enough evidence; about {count(more)} more {'case' if more == 1 else 'cases'} should settle it"
+
+
+def segment_sentence(one: SegmentDifference) -> str:
+    """What the difference within a segment allows one to say, after all segments were looked at."""
+    if one.evidence == "undecided":
+        return "not enough evidence"
+    better, worse = (one.a, one.b) if one.evidence == "a" else (one.b, one.a)
+    return f"{better} succeeds more often than {worse} here"
+
+
+def detectable_text(comparison: Comparison) -> str:
+    """The smallest true difference that as many cases show with 80% power."""
+    value = comparison.minimum_detectable.value
+    return UNKNOWN if value is None else points(value).removeprefix("+")
+
+
+def cell_provenance(cell: FactorCell) -> Provenance:
+    """Where the numbers of a decision factor come from: the weakest of them."""
+    figures = [*cell.parts.values(), *([] if cell.figure is None else [cell.figure])]
+    return weakest(figure.provenance for figure in figures if figure.value is not None)
 
 
 def settle_text(verdict: Verdict) -> str:
