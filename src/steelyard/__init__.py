@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from steelyard.errors import InputError, RunStopped, SteelyardError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
     from pathlib import Path
 
@@ -46,21 +47,23 @@ def load_outcomes(
     threshold: float | None = None,
     settings: str | Path | None = None,
     as_of: date | None = None,
+    where: Sequence[str] = (),
 ) -> Outcomes:
     """Read results made elsewhere; they are scored and decided on like those of a study.
 
     Args:
         path: CSV, JSONL, JSON or Parquet file with a row an outcome, or a folder made by `steelyard import outcomes`.
         threshold: Score from which on an outcome is a success, 1 if left out; used where there is no column `success`.
-        settings: YAML file with `money:` and `goal:` as in study.yaml.
+        settings: YAML file with `money:` and `goal:` as in study.yaml, and `approaches:` for what the file leaves out.
         as_of: Day of the verdict; left out, the settings' own, the newest time among the outcomes, or else today.
+        where: Conditions such as `"task=prime"`; only the rows that meet all of them are read.
 
     Raises:
         InputError: A file is not as it must be; lists every problem found.
     """
     from steelyard.study import outcomes
 
-    return outcomes.load_outcomes(path, threshold=threshold, settings=settings, as_of=as_of)
+    return outcomes.load_outcomes(path, threshold=threshold, settings=settings, as_of=as_of, where=where)
 
 
 def what_if(source: str | Path, *, as_of: date | None = None) -> WhatIf:

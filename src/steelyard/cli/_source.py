@@ -13,15 +13,22 @@ if TYPE_CHECKING:
     from steelyard.study.study import Study
 
 settings_option = click.option(
-    "--settings", type=click.Path(path_type=Path), help="YAML file with money: and goal: for outcomes from a file."
+    "--settings",
+    type=click.Path(path_type=Path),
+    help="YAML file with money:, goal: and approaches: for outcomes from a file.",
 )
 threshold_option = click.option(
     "--threshold", type=float, metavar="SCORE", help="Score that is a success where a file says no success; else 1."
 )
 
+where_option = click.option(
+    "--where", multiple=True, metavar="COLUMN=VALUE", help="Only such rows of the file; may be given several times."
+)
+
 
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds DIR and `--outcomes` with its two companions."""
+    """Adds DIR and `--outcomes` with its companions."""
+    function = where_option(function)
     function = threshold_option(function)
     function = settings_option(function)
     function = click.option(
@@ -31,7 +38,11 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def open_source(
-    folder: Path | None, outcomes: Path | None, settings: Path | None, threshold: float | None
+    folder: Path | None,
+    outcomes: Path | None,
+    settings: Path | None,
+    threshold: float | None,
+    where: tuple[str, ...] = (),
 ) -> Study | Outcomes:
     """The study or the outcomes that were named.
 
@@ -45,8 +56,10 @@ def open_source(
     if (folder is None) == (outcomes is None):
         raise click.UsageError("name either a study folder DIR or a file with --outcomes")
     if outcomes is not None:
-        return steelyard.load_outcomes(outcomes, settings=settings, threshold=threshold)
-    if settings is not None or threshold is not None:
-        raise click.UsageError("--settings and --threshold go with --outcomes; a folder has settings of its own")
+        return steelyard.load_outcomes(outcomes, settings=settings, threshold=threshold, where=where)
+    if settings is not None or threshold is not None or where:
+        raise click.UsageError(
+            "--settings, --threshold and --where go with --outcomes; a folder has settings of its own"
+        )
     assert folder is not None  # one of the two was named
     return steelyard.load_outcomes(folder) if is_imported(folder) else steelyard.load(folder)

@@ -20,12 +20,13 @@ def command(
     outcomes: Path | None,
     settings: Path | None,
     threshold: float | None,
+    where: tuple[str, ...],
     approaches: tuple[str, ...],
     by_segment: bool,
     as_json: bool,
 ) -> None:
     """Print the six metrics of every approach, each with its interval, and how they compare on the same cases."""
-    scores = open_source(folder, outcomes, settings, threshold).score(approaches=approaches)
+    scores = open_source(folder, outcomes, settings, threshold, where).score(approaches=approaches)
     if as_json:
         print_json(scores.to_json())
         for note in scores.notes:
