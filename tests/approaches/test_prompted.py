@@ -13,7 +13,7 @@ from steelyard.approaches.approach import Prepared, Setup
 from steelyard.approaches.conformance import check_approach
 from steelyard.approaches.fakes import ScriptedAsk
 from steelyard.approaches.prepare import prepare
-from steelyard.approaches.prompted import RESAMPLE_TEMPERATURE
+from steelyard.approaches.question import RESAMPLE_TEMPERATURE
 from steelyard.approaches.spec import ApproachSpec, Lever
 from steelyard.approaches.tuning.examples import PromptOf, TargetOf
 from steelyard.approaches.workbench import Workbench

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from steelyard.approaches.spec import PromptSpec
+from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.approaches.templates import PromptText, compile_prompt
 from steelyard.cases.case import CaseInput
 from steelyard.errors import InputError

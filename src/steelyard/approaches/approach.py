@@ -53,6 +53,11 @@ class Answer:
     """Ids of the cases or documents that were retrieved, best first."""
     confidence: float | None = None
     """Probability the approach itself gives its answer, 0..1, where it has one."""
+    notes: tuple[str, ...] = ()
+    """What happened on the way that a person may want to know: a branch taken, something a guard flagged."""
+    calls_s: float | None = None
+    """Seconds of model calls along the longest chain of calls that waited for each other; `None` where each waited for
+    the one before."""
 
 
 class Approach(Protocol):

@@ -15,18 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from steelyard.approaches.approach import Prepared, Setup
-from steelyard.approaches.examples import choose_fixed, usable_examples
-from steelyard.approaches.prompted import ChooseExamples, Prompted, Prompting, fingerprint
+from steelyard.approaches.asking import Asking
+from steelyard.approaches.examples import usable_examples
+from steelyard.approaches.prompted import Prompted, fingerprint
+from steelyard.approaches.question import ChooseExamples
 from steelyard.approaches.spec import ApproachSpec, RetrievalSpec
-from steelyard.approaches.templates import compile_prompt
 from steelyard.approaches.workbench import EndpointFacts, Workbench
 from steelyard.cases.case import Case, CaseInput
 from steelyard.errors import InputError, Problem
-
-_SAMPLES = 20
-"""Train and dev cases a user template is tried on before anything is paid for."""
-_CHARS_PER_TOKEN = 4
-"""Of English text, roughly; used for a warning only."""
 
 
 def prepare(name: str, spec: ApproachSpec, bench: Workbench) -> Prepared:
@@ -69,21 +65,9 @@ def _prepare_nearest(name: str, spec: RetrievalSpec, bench: Workbench) -> Prepar
 def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepared:
     facts = _endpoint(name, spec.model, bench.endpoints)
     started = time.perf_counter()
-    text = compile_prompt(
-        spec.prompt,
-        bench.task,
-        where=f"study.yaml:approaches.{name}.prompt",
-        native_schema=facts.native_schema,
-        short=spec.tuning is not None,
-        samples=[case.visible() for case in (*bench.train, *bench.dev)[:_SAMPLES]],
-    )
-    fixed: tuple[Case, ...] = ()
-    if spec.prompt.examples:
-        fixed = _fixed_examples(name, spec, bench)
-    setups = [_setup(bench, seconds=time.perf_counter() - started, n_examples=len(fixed))]
-
     choose_examples: ChooseExamples | None = None
     index_digest: str | None = None
+    setups: list[Setup] = []
     if spec.retrieval is not None:
         from steelyard.approaches.retrieval.index import build_index
 
@@ -95,14 +79,27 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
 
         choose_examples = choose
         setups.append(_setup(bench, seconds=index.seconds, n_examples=len(index.cases), reused=index.reused))
-    prompting = Prompting(
-        text=text,
-        task=bench.task,
-        fixed=fixed,
-        choose_examples=choose_examples,
-        example_chars=spec.prompt.example_chars,
-    )
+        started += index.seconds
+    asking = Asking(bench=bench, endpoint=spec.model, facts=facts, choose_examples=choose_examples)
+    workflow = spec.workflow
+    if workflow is not None and (workflow.steps is not None or workflow.split is not None):
+        from steelyard.approaches.workflow.prepare import prepare_flow
 
+        flow = prepare_flow(name, spec, workflow, asking, index_digest=index_digest)
+        n_examples = max((len(one.prompting.fixed) for one in flow.questions), default=0)
+        own = _setup(bench, seconds=max(0.0, time.perf_counter() - started), n_examples=n_examples)
+        return Prepared(approach=flow.approach, setup=_together([own, *setups]))
+    question = asking.question(
+        spec.prompt,
+        bench.task,
+        where=f"study.yaml:approaches.{name}",
+        repairs=workflow.repair if workflow else 0,
+        checks=workflow.checks if workflow else (),
+        short=spec.tuning is not None,
+    )
+    prompting = question.prompting
+    own = _setup(bench, seconds=max(0.0, time.perf_counter() - started), n_examples=len(prompting.fixed))
+    setups.insert(0, own)
     adapter: Path | None = None
     adapter_digest: str | None = None
     if spec.tuning is not None:
@@ -116,21 +113,12 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
         )
         adapter, adapter_digest = tuned.path, tuned.digest
         setups.append(tuned.setup)
-    _warn_of_length(name, prompting, facts, bench)
+    asking.warn_of_length(name, prompting)
     approach = Prompted(
         name=name,
         levers=spec.levers,
-        fingerprint=fingerprint(
-            spec, prompting=prompting, model=facts.model, index=index_digest, adapter=adapter_digest
-        ),
-        endpoint=spec.model,
-        task=bench.task,
-        prompting=prompting,
-        temperature=spec.prompt.temperature,
-        seed=spec.prompt.seed,
-        repairs=spec.workflow.repair if spec.workflow else 0,
-        native_schema=spec.prompt.enforce_schema and facts.native_schema,
-        adapter=adapter_digest,
+        fingerprint=fingerprint(spec, question=question, model=facts.model, index=index_digest, adapter=adapter_digest),
+        question=replace(question, adapter=adapter_digest),
     )
     return Prepared(approach=approach, setup=_together(setups), adapter=adapter, adapter_digest=adapter_digest)
 
@@ -144,35 +132,6 @@ def _endpoint(name: str, model: str, endpoints: Mapping[str, EndpointFacts]) -> 
         raise InputError(
             Problem(what=f"unknown model {model!r}", where=f"study.yaml:approaches.{name}.model", hint=hint)
         ) from None
-
-
-def _fixed_examples(name: str, spec: ApproachSpec, bench: Workbench) -> tuple[Case, ...]:
-    usable = usable_examples(bench.train, bench.task)
-    if not usable:
-        raise InputError(
-            Problem(
-                what=f"none of the {len(bench.train)} train cases can serve as an example",
-                where=f"study.yaml:approaches.{name}.prompt.examples",
-                hint="label some cases; those without a valid expected output or without text are left out",
-            )
-        )
-    return choose_fixed(usable, spec.prompt.examples, task=bench.task, seed=spec.prompt.seed)
-
-
-def _warn_of_length(name: str, prompting: Prompting, facts: EndpointFacts, bench: Workbench) -> None:
-    """Say when the fixed part of the prompt alone fills most of the context: every call would fail, paid or not."""
-    if facts.context_tokens is None:
-        return
-    shown = sum(
-        len(prompting.text.user(case.input)[: prompting.example_chars]) + len(prompting.target(case))
-        for case in prompting.fixed
-    )
-    n_tokens = (len(prompting.text.system) + shown) // _CHARS_PER_TOKEN + bench.task.max_output_tokens
-    if n_tokens > 0.8 * facts.context_tokens:
-        bench.say(
-            f"{name}: system message and fixed examples take about {n_tokens:,} of {facts.context_tokens:,} tokens; "
-            "long cases may not fit (fewer examples, or a lower example_chars)"
-        )
 
 
 def _setup(bench: Workbench, *, seconds: float, n_examples: int = 0, reused: bool = False) -> Setup:

@@ -18,7 +18,7 @@ import jinja2.nodes
 import jinja2.sandbox
 import orjson
 
-from steelyard.approaches.spec import PromptSpec
+from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.cases.case import CaseInput
 from steelyard.errors import InputError, Problem
 from steelyard.task.task import Task
@@ -69,18 +69,22 @@ class PromptText:
     """What every template sees besides the fields of the case."""
     input_fields: tuple[str, ...]
 
-    def user(self, fields: Mapping[str, Any]) -> str:
+    def user(self, fields: Mapping[str, Any], steps: Mapping[str, Any] | None = None) -> str:
         """The user message for one case.
 
         Args:
             fields: The input fields of the case; a field that is missing or null reads as nothing.
+            steps: Outputs of earlier steps by name.
 
         Raises:
             InputError: The template cannot be filled in with these fields.
         """
         seen = {name: fields.get(name) for name in self.input_fields}
         # A field called `task` must not hide the task; it is still there as fields['task'].
-        return _render(self.user_template, {**seen, **self.variables, "fields": seen}, where=self.where)
+        known = {**seen, **self.variables, "fields": seen}
+        if steps is not None:  # where there are none, `steps` is free to be a field of the case
+            known["steps"] = steps
+        return _render(self.user_template, known, where=self.where)
 
     def target(self, output: Mapping[str, Any]) -> str:
         """The answer text a model should have given for this output, in the form the prompt asks for."""
@@ -98,6 +102,7 @@ def compile_prompt(
     native_schema: bool,
     short: bool = False,
     samples: Sequence[CaseInput] = (),
+    steps: Mapping[str, Any] | None = None,
 ) -> PromptText:
     """Compile an approach's templates, or write them from the task where it has none.
 
@@ -109,6 +114,7 @@ def compile_prompt(
             system message.
         short: Leave instruction and labels out of the default system message, for tuned models.
         samples: Cases to try the user template on.
+        steps: Earlier steps by name, each with something like its output, to try the user template with.
 
     Returns:
         The compiled prompt.
@@ -146,7 +152,7 @@ def compile_prompt(
     default_user = ONE_FIELD_USER if len(task.input_fields) == 1 else MANY_FIELDS_USER
     user_source = spec.user if spec.user is not None else default_user
     user_where = f"{where}.user"
-    names = {*variables, "fields", *task.input_fields}
+    names = {*variables, "fields", *task.input_fields, *(("steps",) if steps is not None else ())}
     text = PromptText(
         system=system,
         user_source=user_source,
@@ -158,8 +164,44 @@ def compile_prompt(
         input_fields=task.input_fields,
     )
     for sample in samples:
-        text.user(sample.fields)
+        text.user(sample.fields, steps)
     return text
+
+
+def referenced_steps(source: str) -> set[str]:
+    """Names of the steps whose outputs a template reads: `steps.header.vendor` reads `header`.
+
+    A template that cannot be parsed reads none; compiling it says what is wrong.
+    """
+    try:
+        tree = _ENVIRONMENT.parse(source)
+    except jinja2.TemplateSyntaxError:
+        return set()
+    reads: list[jinja2.nodes.Getattr | jinja2.nodes.Getitem] = [
+        *tree.find_all(jinja2.nodes.Getattr),
+        *tree.find_all(jinja2.nodes.Getitem),
+    ]
+    return {
+        _attribute(node) for node in reads if isinstance(node.node, jinja2.nodes.Name) and node.node.name == "steps"
+    }
+
+
+def compile_argument(source: str, task: Task, *, where: str) -> jinja2.Template:
+    """A template of one argument of a tool; sees the input fields, all of them as `fields`, and `steps`.
+
+    Raises:
+        InputError: It has a syntax error, an unknown variable or an attribute the sandbox refuses.
+    """
+    return _compile(source, known={"fields", "steps", *task.input_fields}, where=where, about_the_case=True)
+
+
+def render_argument(template: jinja2.Template, fields: Mapping[str, Any], steps: Mapping[str, Any]) -> str:
+    """The text of one argument.
+
+    Raises:
+        InputError: The template cannot be filled in with this case.
+    """
+    return _render(template, {**fields, "fields": fields, "steps": steps}, where="the arguments of a tool")
 
 
 # ---- private --------------------------------------------------------------------------------------------------------

@@ -37,5 +37,7 @@ class Workbench:
     """The local model's weights, fetched if they are not there."""
     cpu_hour_usd: float
     """Price of one busy core for an hour."""
+    study: Path = Path()
+    """The study folder, where functions of the study stand."""
     say: Callable[[str], None]
     """Shows one line of progress to the person (stderr); may be called often."""

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from steelyard.approaches.spec import ApproachSpec, PromptSpec, RetrievalSpec, TuningSpec, WorkflowSpec
+from steelyard.approaches.prompt_spec import PromptSpec
+from steelyard.approaches.spec import ApproachSpec, RetrievalSpec, TuningSpec
+from steelyard.approaches.workflow.spec import WorkflowSpec
 from steelyard.cases.spec import CasesSpec
 from steelyard.decision.spec import GoalSpec
 from steelyard.economics.spec import MoneySpec

@@ -1,0 +1,124 @@
+"""From a `prompt:` section to a question: templates compiled and tried, examples chosen, checks compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steelyard.approaches.examples import choose_fixed, usable_examples
+from steelyard.approaches.prompt_spec import PromptSpec
+from steelyard.approaches.question import ChooseExamples, Prompting, Question
+from steelyard.approaches.templates import compile_prompt
+from steelyard.approaches.workbench import EndpointFacts, Workbench
+from steelyard.approaches.workflow.checks import compile_checks
+from steelyard.approaches.workflow.spec import CheckSpec
+from steelyard.cases.case import Case
+from steelyard.errors import InputError, Problem
+from steelyard.task.functions import load_function
+from steelyard.task.task import Task
+
+_SAMPLES = 20
+"""Train and dev cases a user template is tried on before anything is paid for."""
+_CHARS_PER_TOKEN = 4
+"""Of English text, roughly; used for a warning only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asking:
+    """What all questions of one approach have in common."""
+
+    bench: Workbench
+    endpoint: str
+    facts: EndpointFacts
+    choose_examples: ChooseExamples | None = None
+
+    def question(
+        self,
+        spec: PromptSpec,
+        task: Task,
+        *,
+        where: str,
+        repairs: int = 0,
+        checks: Sequence[CheckSpec] = (),
+        short: bool = False,
+        steps: Mapping[str, Any] | None = None,
+    ) -> Question:
+        """Compile one question.
+
+        Args:
+            spec: What is said.
+            task: What is asked; of a step a part of the whole task.
+            where: Place of the approach or step in study.yaml, for messages.
+            repairs: Extra calls at most.
+            checks: What outputs must satisfy besides the schema.
+            short: Leave instruction and labels out of the default system message.
+            steps: Earlier steps with something like their outputs, where there are any.
+
+        Raises:
+            InputError: A template or a check is wrong, or no train case can serve as an example.
+        """
+        bench = self.bench
+        text = compile_prompt(
+            spec,
+            task,
+            where=f"{where}.prompt",
+            native_schema=self.facts.native_schema,
+            short=short,
+            samples=[case.visible() for case in (*bench.train, *bench.dev)[:_SAMPLES]],
+            steps=steps,
+        )
+        if spec.enforce_schema and not self.facts.native_schema:
+            bench.say(
+                f"{where}: {self.endpoint} cannot enforce a schema; it is written into the prompt and checked here"
+            )
+        prompting = Prompting(
+            text=text,
+            task=task,
+            fixed=self._fixed_examples(spec, task, where=where) if spec.examples else (),
+            choose_examples=self.choose_examples,
+            example_chars=spec.example_chars,
+        )
+        compiled = compile_checks(
+            checks,
+            known=list(task.output_schema.get("properties", {})),
+            load=lambda reference, place: load_function(reference, bench.study, where=place),
+            where=f"{where}.checks",
+        )
+        return Question(
+            endpoint=self.endpoint,
+            task=task,
+            prompting=prompting,
+            temperature=spec.temperature,
+            seed=spec.seed,
+            repairs=repairs,
+            checks=compiled,
+            native_schema=spec.enforce_schema and self.facts.native_schema,
+        )
+
+    def warn_of_length(self, name: str, prompting: Prompting) -> None:
+        """Say when the fixed part of the prompt alone fills most of the context: every call would fail, paid or not."""
+        if self.facts.context_tokens is None:
+            return
+        shown = sum(
+            len(prompting.text.user(case.input)[: prompting.example_chars]) + len(prompting.target(case))
+            for case in prompting.fixed
+        )
+        n_tokens = (len(prompting.text.system) + shown) // _CHARS_PER_TOKEN + prompting.task.max_output_tokens
+        if n_tokens > 0.8 * self.facts.context_tokens:
+            self.bench.say(
+                f"{name}: system message and fixed examples take about {n_tokens:,} of {self.facts.context_tokens:,}"
+                " tokens; long cases may not fit (fewer examples, or a lower example_chars)"
+            )
+
+    def _fixed_examples(self, spec: PromptSpec, task: Task, *, where: str) -> tuple[Case, ...]:
+        usable = usable_examples(self.bench.train, task)
+        if not usable:
+            raise InputError(
+                Problem(
+                    what=f"none of the {len(self.bench.train)} train cases can serve as an example",
+                    where=f"{where}.prompt.examples",
+                    hint="label some cases; those without a valid expected output or without text are left out",
+                )
+            )
+        return choose_fixed(usable, spec.examples, task=task, seed=spec.seed)
