@@ -85,11 +85,91 @@ def prediction_powered(label: Floats, prediction: Floats) -> PredictionPowered:
     )
 
 
-def success_with_judge(results: ApproachResults, *, alpha: float = 0.05) -> Figure:
-    """Success rate from people's scores on some cases and a judge's on all, with a cluster-aware interval.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PredictedRate:
+    """A success rate from labels and predictions, with what its interval is made of."""
 
-    The interval is Wilson's on as many cases as people alone would have had to score to know it as well. Cases that
-    neither a person nor the judge scored widen it from all of them wrong to all of them right.
+    value: float
+    """Rate over the cases that somebody scored, confined to 0..1."""
+    lowest: float
+    """With the cases nobody scored counted as wrong."""
+    highest: float
+    """With them counted as right."""
+    n_labelled: int
+    """Cases scored by both people and judge."""
+    trust: float
+    """Weight of the judge."""
+    variance: float
+    n_effective: float
+    """Cases that people alone would have had to score to know the rate as well."""
+    influence: Floats
+    """What each case contributes to the error, shape (n_cases,); 0 where nobody scored."""
+
+    def interval(self, *, alpha: float = 0.05) -> Interval | None:
+        """From the lower end of `lowest` to the upper end of `highest`; `None` with too few cases."""
+        if self.n_effective < MIN_CASES:
+            return None
+        return Interval(self.at(self.lowest, alpha=alpha).low, self.at(self.highest, alpha=alpha).high)
+
+    def at(self, rate: float, *, alpha: float) -> Interval:
+        """Wilson's interval at some rate, on the effective number of cases."""
+        return wilson(rate, self.n_effective, alpha=alpha)
+
+
+def predicted_rate(label: Floats, prediction: Floats, cluster: Ints, *, alpha: float = 0.05) -> PredictedRate | None:
+    """A success rate from people's labels on some cases and a judge's on all, with cluster-aware variance.
+
+    The variance comes from sums of influences over clusters, so cases of a cluster stand or fall together. The
+    interval is Wilson's on as many cases as would give a plain rate that variance: it stays within 0..1 and holds at
+    rates near either end, where a normal interval fails.
+
+    Args:
+        label: 0..1 per case, `nan` where nobody scored it; shape (n_cases,).
+        prediction: 0..1 per case, `nan` where the judge gave none.
+        cluster: Cluster code of each case, 0-based without gaps.
+        alpha: One minus the confidence level it is for.
+
+    Returns:
+        `None` where fewer than `MIN_LABELLED` cases, or than two clusters, were scored by both.
+    """
+    from scipy.special import stdtrit
+
+    is_labelled, is_predicted = ~np.isnan(label), ~np.isnan(prediction)
+    known, both = is_labelled | is_predicted, is_labelled & is_predicted
+    n_both = int(both.sum())
+    n_units = len(np.unique(cluster[both]))
+    if n_both < MIN_LABELLED or n_units < 2:
+        return None
+    powered = prediction_powered(label[known], prediction[known])
+    influence = np.zeros(len(label))
+    influence[known] = powered.influence
+    totals = np.bincount(cluster, weights=influence)
+    # Where a cluster is the unit, the disagreements reckoned with are those of whole clusters.
+    prior_variance = powered.prior_variance * (n_both / n_units) ** 2
+    variance = float(totals @ totals) * n_units / (n_units - 1) + prior_variance
+    value = min(1.0, max(0.0, powered.value))
+    # Two more cases, as in the variance: a rate of 0 or 1 has a variance, too.
+    moved = (value * n_units + 1) / (n_units + 2)
+    shrink = 1.0
+    if n_units < n_both:  # few clusters say little about their own variance, as in `effective_n`
+        shrink = normal_quantile(1 - alpha / 2) / float(stdtrit(n_units - 1, 1 - alpha / 2))
+    known_share = float(known.mean())
+    return PredictedRate(
+        value=value,
+        lowest=value * known_share,
+        highest=value * known_share + 1 - known_share,
+        n_labelled=n_both,
+        trust=powered.trust,
+        variance=variance,
+        n_effective=min(float(len(label)), moved * (1 - moved) / variance * shrink**2),
+        influence=influence,
+    )
+
+
+def success_with_judge(results: ApproachResults, *, alpha: float = 0.05) -> Figure:
+    """Success rate from people's scores on some cases and a judge's on all, with its interval.
+
+    Cases that neither a person nor the judge scored widen the interval from all of them wrong to all of them right.
 
     Returns:
         In 0..1; unknown where there is no judge, or people scored fewer than `MIN_LABELLED` of the judged cases, or
@@ -98,14 +178,15 @@ def success_with_judge(results: ApproachResults, *, alpha: float = 0.05) -> Figu
     because = _not_wanted(results)
     if because is not None:
         return unknown(because)
-    rate = _judged_rate(results, np.arange(results.n), results.cluster, alpha=alpha)
+    rate = predicted_rate(results.success, results.judged, results.cluster, alpha=alpha)
     if rate is None:
         return unknown(f"people scored fewer than {MIN_LABELLED} of the judged cases")
+    interval = rate.interval(alpha=alpha)
     return Figure(
         value=rate.value,
-        low=rate.at(rate.lowest, alpha).low if rate.has_interval else None,
-        high=rate.at(rate.highest, alpha).high if rate.has_interval else None,
-        provenance=_provenance(rate.powered.n_labelled, int((~np.isnan(results.judged)).sum())),
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        provenance=_provenance(rate.n_labelled, int((~np.isnan(results.judged)).sum())),
     )
 
 
@@ -149,85 +230,27 @@ def difference_with_judge(
     reasons = [_not_wanted(one) for one in (a, b)]
     if None not in reasons:
         return unknown(reasons[0] or "")
-    rates = [_judged_rate(one, where, cluster, alpha=alpha) for one, where in ((a, in_a), (b, in_b))]
-    rate_a, rate_b = rates
+    rate_a = predicted_rate(a.success[in_a], a.judged[in_a], cluster, alpha=alpha)
+    rate_b = predicted_rate(b.success[in_b], b.judged[in_b], cluster, alpha=alpha)
     if rate_a is None or rate_b is None:
         return unknown(f"people scored fewer than {MIN_LABELLED} of the judged cases of one of them")
-    n_clusters = int(cluster.max()) + 1
-    sums = cluster_sums(cluster, n_clusters, rate_a.influence, rate_b.influence)  # (n_clusters, 2)
-    scale = rate_a.variance * rate_b.variance
-    correlation = float(sums[:, 0] @ sums[:, 1]) / math.sqrt(scale) if scale > 0 else 0.0
-    correlation = min(1.0, max(-1.0, correlation))
-
-    def interval(value_a: float, value_b: float) -> Interval:
-        return combined(value_a, rate_a.at(value_a, alpha), value_b, rate_b.at(value_b, alpha), correlation=correlation)
-
-    has_interval = rate_a.has_interval and rate_b.has_interval
-    fewest = min(rate_a.powered.n_labelled, rate_b.powered.n_labelled)
+    sums = cluster_sums(cluster, int(cluster.max()) + 1, rate_a.influence, rate_b.influence)  # (n_clusters, 2)
+    covariance = float(sums[:, 0] @ sums[:, 1])
+    correlation = min(1.0, max(-1.0, covariance / math.sqrt(rate_a.variance * rate_b.variance)))
+    has_interval = min(rate_a.n_effective, rate_b.n_effective) >= MIN_CASES
+    ends = []
+    for of_a, of_b in ((rate_a.lowest, rate_b.highest), (rate_a.highest, rate_b.lowest)):
+        around_a, around_b = rate_a.at(of_a, alpha=alpha), rate_b.at(of_b, alpha=alpha)
+        ends.append(combined(of_a, around_a, of_b, around_b, correlation=correlation))
     return Figure(
         value=rate_a.value - rate_b.value,
-        low=interval(rate_a.lowest, rate_b.highest).low if has_interval else None,
-        high=interval(rate_a.highest, rate_b.lowest).high if has_interval else None,
-        provenance=_provenance(fewest, len(in_a)),
+        low=ends[0].low if has_interval else None,
+        high=ends[1].high if has_interval else None,
+        provenance=_provenance(min(rate_a.n_labelled, rate_b.n_labelled), len(in_a)),
     )
 
 
 # Private
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _JudgedRate:
-    powered: PredictionPowered
-    value: float
-    lowest: float
-    """With the cases nobody scored counted as wrong."""
-    highest: float
-    variance: float
-    n_effective: float
-    """Cases that people alone would have had to score."""
-    influence: Floats
-    """Of all cases, 0 for those nobody scored."""
-
-    @property
-    def has_interval(self) -> bool:
-        return self.n_effective >= MIN_CASES
-
-    def at(self, rate: float, alpha: float) -> Interval:
-        return wilson(rate, self.n_effective, alpha=alpha)
-
-
-def _judged_rate(results: ApproachResults, where: Ints, cluster: Ints, *, alpha: float) -> _JudgedRate | None:
-    from scipy.special import stdtrit
-
-    label, judged = results.success[where], results.judged[where]
-    known = ~(np.isnan(label) & np.isnan(judged))
-    labelled = ~np.isnan(label) & ~np.isnan(judged)
-    if int(labelled.sum()) < MIN_LABELLED:
-        return None
-    powered = prediction_powered(label[known], judged[known])
-    influence = np.zeros(len(label))
-    influence[known] = powered.influence
-    n_units = len(np.unique(cluster[labelled]))
-    if n_units < 2:
-        return None
-    totals = np.bincount(cluster, weights=influence)
-    variance = float(totals @ totals) * n_units / (n_units - 1) + powered.prior_variance
-    value = min(1.0, max(0.0, powered.value))
-    # Two more cases, as in the variance: a rate of 0 or 1 has a variance, too.
-    moved = (value * powered.n_labelled + 1) / (powered.n_labelled + 2)
-    shrink = 1.0
-    if n_units < int(labelled.sum()):  # few clusters say little about their own variance, as in `effective_n`
-        shrink = normal_quantile(1 - alpha / 2) / float(stdtrit(n_units - 1, 1 - alpha / 2))
-    known_share = float(known.mean())
-    return _JudgedRate(
-        powered=powered,
-        value=value,
-        lowest=value * known_share,
-        highest=value * known_share + 1 - known_share,
-        variance=variance,
-        n_effective=min(float(len(label)), moved * (1 - moved) / variance * shrink**2),
-        influence=influence,
-    )
 
 
 def _slope(y: Floats, x: Floats) -> float:

@@ -373,6 +373,6 @@ def _grid(successes: Floats, n: Floats) -> tuple[Floats, Floats, Floats]:
     dense = np.linspace(max(1e-9, centre - reach), min(1 - 1e-9, centre + reach), 41)
     mu = np.unique(np.concatenate([dense, np.linspace(0.0125, 0.9875, 40)]))
     width = np.gradient(mu)
-    size = np.geomspace(0.5, 30 * (float(n.max()) + 10), 60)
+    size = np.geomspace(0.05, 1000 * (float(n.max()) + 10), 80)
     points = np.meshgrid(mu, size, indexing="ij")
     return points[0].ravel(), points[1].ravel(), np.repeat(width, len(size))
