@@ -26,6 +26,9 @@ from steelyard.cli._output import (
 @click.option(
     "--budget", type=click.FloatRange(min=0), metavar="USD", help="Ceiling on money for this study, all runs."
 )
+@click.option(
+    "--race", is_flag=True, help="Drop approaches as soon as they are surely not the best; stop when it is settled."
+)
 @click.option("--dry-run", is_flag=True, help="Say how many calls, tokens and dollars it would take; send nothing.")
 @quiet_option
 @json_option
@@ -34,6 +37,7 @@ def command(
     approaches: tuple[str, ...],
     limit: int | None,
     budget: float | None,
+    race: bool,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -52,8 +56,10 @@ def command(
             print_json(estimate.to_json())
         else:
             print_plain(str(estimate))
+        if race:
+            say("with --race this is the most it takes: what is surely not the best is dropped on the way")
         return
-    summary = study.run(approaches=approaches, limit=limit, budget_usd=budget, progress=not quiet)
+    summary = study.run(approaches=approaches, limit=limit, budget_usd=budget, progress=not quiet, race=race)
     if as_json:
         print_json(summary.to_json())
         return

@@ -102,13 +102,18 @@ def entrant(facts: ApproachFacts, money: MoneySpec, *, n_cases: int, review_s: f
     )
 
 
-def lane(results: ApproachResults, order: Sequence[str]) -> Lane:
+def lane(results: ApproachResults | None, order: Sequence[str]) -> Lane:
     """The outcomes of an approach in the order of a race, up to the first case it has not done.
 
     Args:
-        results: Its outcomes.
+        results: Its outcomes; `None` where it has none.
         order: Case ids.
     """
+    if results is None:
+        nothing = np.zeros(0)
+        return Lane(
+            success_low=nothing, success_high=nothing, cost_usd=nothing, schema_pass=nothing, latency_s=nothing
+        )
     place = {case_id: i for i, case_id in enumerate(results.case_ids)}
     taken: list[int] = []
     for case_id in order:

@@ -53,10 +53,12 @@ class StepSums(NamedTuple):
     approach: str
     step: str
     calls: int
-    prompt_tokens: int | None
-    """`None` where a call did not say."""
+    prompt_tokens: float | None
+    """Calls that did not say, because they failed, are counted like the others; `None` where no call said."""
     cached_tokens: int | None
-    completion_tokens: int | None
+    """What was reported; `None` where no call said."""
+    completion_tokens: float | None
+    """As for the prompt."""
     seconds: float
     usd: float | None
     """`None` where the price of a call is not known."""

@@ -30,9 +30,7 @@ MEASUREMENT_COLUMNS = (
 )
 STEP_SUMS = """
 SELECT approach, json_extract(made.value, '$[1]') AS step, count(*),
-    CASE WHEN count(calls.prompt_tokens) = count(*) THEN sum(calls.prompt_tokens) END,
-    CASE WHEN count(calls.cached_tokens) = count(*) THEN sum(calls.cached_tokens) END,
-    CASE WHEN count(calls.completion_tokens) = count(*) THEN sum(calls.completion_tokens) END,
+    avg(calls.prompt_tokens) * count(*), sum(calls.cached_tokens), avg(calls.completion_tokens) * count(*),
     sum(calls.latency_s),
     CASE WHEN count(calls.price_usd) = count(*) THEN sum(calls.price_usd) END
 FROM outcomes, json_each(outcomes.payload, '$.calls') AS made

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from steelyard.approaches.approach import Prepared, Setup
-from steelyard.economics.ledger import ApproachFacts
+from steelyard.economics.ledger import ApproachFacts, StepCost
+from steelyard.engine.entries import StepSums
 from steelyard.engine.journal import Journal
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Provenance
 from steelyard.measure.scoring import in_ladder_order
+from steelyard.models.spec import PriceSpec
 from steelyard.study.file import StudyFile
 
 RECORD_SCHEMA = "steelyard.run/1"
@@ -30,8 +32,24 @@ class ApproachRecord:
     settings: Mapping[str, Any]
     """What study.yaml said about it then; see `settings_of`."""
 
-    def facts(self, setup: Setup | None) -> ApproachFacts:
-        """What the ledger and the gates have to know."""
+    def facts(
+        self,
+        setup: Setup | None,
+        *,
+        steps: Sequence[StepSums] = (),
+        n_outcomes: int = 0,
+        paid: PriceSpec | None = None,
+        now: PriceSpec | None = None,
+    ) -> ApproachFacts:
+        """What the ledger and the gates have to know.
+
+        Args:
+            setup: What its preparation took.
+            steps: What its steps took in all outcomes together.
+            n_outcomes: How many outcomes that were.
+            paid: The price of its endpoint when it ran, where it has one.
+            now: The same as study.yaml has it now.
+        """
         return ApproachFacts(
             name=self.name,
             levers=self.levers,
@@ -40,6 +58,9 @@ class ApproachRecord:
             setup_seconds=setup.seconds if setup else 0.0,
             setup_cost_usd=setup.cost_usd if setup else None,
             price=self.price,
+            batch_discount=now.batch_discount if now else None,
+            cached_saving_usd_per_task=_cached_saving(steps, n_outcomes, paid),
+            step_costs=_step_costs(steps, n_outcomes),
             endpoint=self.endpoint,
             is_local=self.is_local,
         )
@@ -136,6 +157,33 @@ def settings_of(study: Mapping[str, Any], name: str) -> dict[str, Any]:
     endpoint = study.get("models", {}).get("endpoints", {}).get(approach.get("model", "local"), {})
     asked = {key: endpoint.get(key) for key in ("base_url", "model", "extra_body")}
     return {"task": study["task"], "cases": study["cases"], "approach": approach, "endpoint": asked}
+
+
+def _step_costs(steps: Sequence[StepSums], n_outcomes: int) -> tuple[StepCost, ...]:
+    """Steps per task; none where an endpoint does not say how many tokens it used."""
+    costs = []
+    for step in steps:
+        if step.prompt_tokens is None or step.completion_tokens is None:
+            return ()
+        costs.append(
+            StepCost(
+                step=step.step,
+                calls=step.calls / n_outcomes,
+                prompt_tokens=step.prompt_tokens / n_outcomes,
+                completion_tokens=step.completion_tokens / n_outcomes,
+                seconds=step.seconds / n_outcomes,
+                usd=None if step.usd is None else step.usd / n_outcomes,
+            )
+        )
+    return tuple(costs)
+
+
+def _cached_saving(steps: Sequence[StepSums], n_outcomes: int, paid: PriceSpec | None) -> float | None:
+    """USD a task by which cached prompt tokens cost less than others; `None` where nobody said how many there were."""
+    known = [step.cached_tokens for step in steps if step.cached_tokens is not None]
+    if paid is None or paid.cached_input is None or not known:
+        return None
+    return sum(known) * (paid.input - paid.cached_input) / 1e6 / n_outcomes
 
 
 def nothing_run(where: str) -> InputError:

@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +25,7 @@ from steelyard.engine.estimate import dry_run
 from steelyard.engine.journal import Journal
 from steelyard.engine.limits import ManagedEndpoint, managed
 from steelyard.engine.lock import study_lock
-from steelyard.engine.progress import progress_for
+from steelyard.engine.progress import Progress, progress_for
 from steelyard.engine.run import RunSummary, Work, run
 from steelyard.errors import RunStopped
 from steelyard.models.endpoint import Price
@@ -34,7 +34,8 @@ from steelyard.models.spec import EndpointSpec
 from steelyard.study import local_model
 from steelyard.study.file import StudyFile
 from steelyard.study.material import Material
-from steelyard.study.record import run_record
+from steelyard.study.racing import Rounds, complete_after_all
+from steelyard.study.record import read_record, run_record
 from steelyard.study.results import RunEstimate, RunResult
 from steelyard.study.scoring import journal_path, no_such_approach
 from steelyard.study.talk import Talk
@@ -79,8 +80,15 @@ def plan_run(
     return Plan(folder=folder, file=file, task=task, material=material, specs=chosen, test=test)
 
 
-def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: str) -> RunResult:
+def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: str, race: bool = False) -> RunResult:
     """Prepare, run and journal.
+
+    Args:
+        plan: What to run.
+        budget_usd: Ceiling on money; left out, that of the study.
+        progress: Show progress on standard error.
+        command: What was typed, for the journal.
+        race: Drop approaches that are surely not the best while it runs; with a single one there is nothing to drop.
 
     Raises:
         InputError: Something the user can mend, before anything is paid for.
@@ -111,13 +119,22 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
             },
             notes=plan.material.notes,
         )
-        work = _work(plan, prepared)
-        journal.record_cases([case for one in work for case in one.cases])
+        journal.record_cases([*plan.test, *(case for one in _parity_work(plan, prepared) for case in one.cases)])
         number = journal.start_run(command=command, package_version=package_version(), study=record)
         for name, one in prepared.items():
             journal.record_preparation(name, one.approach.fingerprint, one.setup)
+        say.end()
+        listener = progress_for(quiet=not progress)
+        rounds = None
+        if race and len(prepared) > 1:
+            note = listener.on_note if listener is not None else _say_nothing
+            rounds = Rounds(file, plan.test, prepared, journal, where=str(plan.folder), note=note)
+        elif race and listener is not None:
+            listener.on_note("nothing to race: there is one approach, which runs on all cases")
+        work = _work(plan, prepared) if rounds is None else _first_round(plan, prepared, rounds)
+        maybe = work if rounds is None else [*work, *rounds.all_left()]
         try:
-            with _local_endpoint(plan, prepared, work, journal, say) as local_endpoints:
+            with _local_endpoint(plan, prepared, maybe, journal, say) as local_endpoints:
                 say.end()
                 summary = asyncio.run(
                     _run(
@@ -129,7 +146,8 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
                             usd=budget_usd if budget_usd is not None else file.run.budget_usd,
                             calls=file.run.budget_calls,
                         ),
-                        progress=progress,
+                        progress=listener,
+                        followed_by=None if rounds is None else rounds.more,
                     )
                 )
         except RunStopped as stopped:
@@ -138,7 +156,18 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
         journal.finish_run(number)
         for name in summary.statuses:
             journal.record_look(name, prepared[name].approach.fingerprint)
-    return RunResult(summary=summary, n_test_cases=len(plan.test))
+        if rounds is None:
+            others = read_record(journal, where=str(plan.folder)).approaches
+            complete_after_all(
+                journal,
+                {name: one.approach.fingerprint for name, one in prepared.items()},
+                {name: one.fingerprint for name, one in others.items()},
+            )
+        raced = None
+        if rounds is not None:
+            raced = rounds.result()
+            summary = replace(summary, n_skipped=rounds.n_outcomes_before)
+    return RunResult(summary=summary, n_test_cases=len(plan.test), race=raced)
 
 
 def estimate_plan(plan: Plan) -> RunEstimate:
@@ -198,10 +227,21 @@ def _unsent(name: str, spec: EndpointSpec) -> HttpEndpoint:
 
 
 def _work(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
-    """The test split for every approach, and for a LoRA the cases its training was validated on.
+    """The test split for every approach, each after its own parity cases if it has any."""
+    parity = {one.approach.name: one for one in _parity_work(plan, prepared)}
+    work = []
+    for name, one in prepared.items():
+        if name in parity:
+            work.append(parity[name])
+        work.append(Work(approach=one.approach, cases=plan.test, split="test", repeats=plan.file.run.repeats))
+    return work
 
-    The latter show whether the adapter answers as served as it did where it was trained; they are journalled under
-    `train` and enter no figure of the test split.
+
+def _parity_work(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
+    """For a LoRA the cases its training was validated on.
+
+    They show whether the adapter answers as served as it did where it was trained; they are journalled under `train`
+    and enter no figure of the test split.
     """
     work = []
     by_id = {case.id: case for case in plan.material.splits.train}
@@ -212,8 +252,18 @@ def _work(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
         ]
         if one.adapter is not None and held_out:
             work.append(Work(approach=one.approach, cases=held_out, split="train"))
-        work.append(Work(approach=one.approach, cases=plan.test, split="test", repeats=plan.file.run.repeats))
     return work
+
+
+def _first_round(plan: Plan, prepared: Mapping[str, Prepared], rounds: Rounds) -> list[Work]:
+    """The parity cases of those still in, and where the race goes on."""
+    first = rounds.more()
+    left = {one.approach.name for one in first}
+    return [*(one for one in _parity_work(plan, prepared) if one.approach.name in left), *first]
+
+
+def _say_nothing(text: str) -> None:
+    """Where no progress is asked for."""
 
 
 # Running
@@ -226,7 +276,8 @@ async def _run(
     journal: Journal,
     plan: Plan,
     budget: Budget,
-    progress: bool,
+    progress: Progress | None,
+    followed_by: Callable[[], Sequence[Work]] | None,
 ) -> RunSummary:
     def score(answer: Answer, case: Case) -> Scored:
         return score_output(answer.output, case.expected, plan.task)
@@ -241,8 +292,9 @@ async def _run(
             budget=budget,
             compute_price=compute_price(plan.file),
             in_flight=plan.file.run.in_flight,
-            progress=progress_for(quiet=not progress),
+            progress=progress,
             seed=plan.file.cases.split.seed,
+            followed_by=followed_by,
         )
     finally:
         for one in endpoints.values():

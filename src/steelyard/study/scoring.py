@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from steelyard.approaches.approach import Setup
 from steelyard.decision.deciding import decide
 from steelyard.economics.accounting import ledger
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.economics.spec import MoneySpec, source_of
+from steelyard.engine.entries import DropRecord, StepSums
 from steelyard.engine.journal import JOURNAL_FILE, Journal
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Figure
 from steelyard.measure.comparing import comparisons
 from steelyard.measure.results import ApproachResults, from_rows
 from steelyard.measure.scoring import scorecards
+from steelyard.models.spec import PriceSpec
 from steelyard.study.file import StudyFile
 from steelyard.study.record import ApproachRecord, StudyRecord, read_record, settings_of
 from steelyard.study.results import Decision, Scores
@@ -34,6 +37,10 @@ class Evidence:
     approaches: Mapping[str, ApproachRecord]
     results: Mapping[str, ApproachResults]
     setups: Mapping[str, Setup | None]
+    steps: Mapping[str, Sequence[StepSums]] = field(default_factory=dict)
+    """What the steps of each approach took."""
+    drops: Mapping[str, DropRecord] = field(default_factory=dict)
+    """Approaches that a race took out and that did fewer cases than the others."""
     outdated: tuple[str, ...] = ()
     """Sentences on approaches about which study.yaml says something else than when they were run."""
     not_run: tuple[str, ...] = ()
@@ -42,7 +49,33 @@ class Evidence:
     @property
     def facts(self) -> dict[str, ApproachFacts]:
         """What the ledger has to know of each approach."""
-        return {name: one.facts(self.setups[name]) for name, one in self.approaches.items()}
+        return {
+            name: one.facts(
+                self.setups[name],
+                steps=self.steps.get(name, ()),
+                n_outcomes=self.results[name].n_outcomes,
+                paid=_price(self.record.file, one.endpoint),
+                now=_price(self.file, one.endpoint),
+            )
+            for name, one in self.approaches.items()
+        }
+
+    @property
+    def dropped(self) -> dict[str, str]:
+        """Why each dropped approach is out."""
+        return {name: drop.reason for name, drop in self.drops.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know before trusting the figures."""
+        raced = [f"{name} was {drop.reason}" for name, drop in self.drops.items()]
+        changed = [name for name, drop in self.drops.items() if drop.terms != terms_of(self.file)]
+        if changed:
+            raced.append(
+                f"the race that dropped {', '.join(changed)} weighed another money or goal section than study.yaml has"
+                " now: complete them with a run without --race"
+            )
+        return (*self.outdated, *self.not_run, *raced)
 
     @property
     def baseline(self) -> str | None:
@@ -87,6 +120,8 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
             )
         )
     names = [name for name in wanted if name in found]
+    fingerprints = {name: known[name].fingerprint for name in names}
+    steps = journal.step_sums(fingerprints, split="test")
     today = settings.model_dump(mode="json", exclude_unset=True)
     changed = [name for name in names if known[name].settings != settings_of(today, name)]
     missing = [name for name in wanted if name not in found]
@@ -96,6 +131,8 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
         approaches={name: known[name] for name in names},
         results={name: found[name] for name in names},
         setups={name: journal.preparation(name, known[name].fingerprint) for name in names},
+        steps={name: [step for step in steps if step.approach == name] for name in names},
+        drops={drop.approach: drop for drop in journal.drops() if fingerprints.get(drop.approach) == drop.fingerprint},
         outdated=(
             (
                 f"study.yaml was changed after {', '.join(changed)} ran: these figures are from before (run the study again)",
@@ -109,8 +146,7 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
 
 def score_evidence(evidence: Evidence) -> Scores:
     """Six metrics per approach, the full cost of a success included, and all paired comparisons."""
-    notes = (*evidence.outdated, *evidence.not_run)
-    return score_results(evidence.results, evidence.facts, evidence.file.money, notes=notes)
+    return score_results(evidence.results, evidence.facts, evidence.file.money, notes=evidence.notes)
 
 
 def score_results(
@@ -146,8 +182,14 @@ def decide_evidence(evidence: Evidence) -> Decision:
         money=evidence.file.money,
         goal=evidence.file.goal,
         baseline=evidence.baseline,
+        dropped=evidence.dropped,
     )
-    return Decision(verdict=verdict, notes=(*evidence.outdated, *evidence.not_run))
+    return Decision(verdict=verdict, notes=evidence.notes)
+
+
+def terms_of(file: StudyFile) -> dict[str, Any]:
+    """What a race weighs besides outcomes: the money and the goal."""
+    return file.model_dump(mode="json", include={"money", "goal"}, exclude_unset=True)
 
 
 def no_such_approach(names: Sequence[str], known: Iterable[str], *, place: str = "this study") -> InputError:
@@ -162,6 +204,11 @@ def no_such_approach(names: Sequence[str], known: Iterable[str], *, place: str =
             hint=f"{guess}there is: {', '.join(there)}",
         )
     )
+
+
+def _price(file: StudyFile, endpoint: str | None) -> PriceSpec | None:
+    found = file.models.endpoints.get(endpoint or "")
+    return found.price_per_million if found else None
 
 
 def journal_path(folder: Path) -> Path:
