@@ -246,7 +246,7 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - any JSON
                 return "no known price"
             cached = "" if value.get("cached_input") is None else f", {value['cached_input']:g} cached"
             batch = "" if not value.get("batch_discount") else f", {value['batch_discount']:.0%} off in batches"
-            return f"{value['input']:g} in, {value['output']:g} out{cached}{batch}"
+            return f"{value['input']:,g} in, {value['output']:,g} out{cached}{batch}"
         return ", ".join(f"{name} {_shown(inner)}" for name, inner in value.items() if inner is not None) or "nothing"
     if isinstance(value, bool) or value is None:
         return "none" if value is None else str(value).lower()
