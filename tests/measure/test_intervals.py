@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,6 +92,26 @@ def test_a_percentile_the_sample_cannot_bound_has_no_upper_end() -> None:
     assert percentile_interval(values[:4], 0.5) == (None, None)
 
 
+@pytest.mark.parametrize("q", [0.05, 0.5, 0.95])
+def test_each_end_of_a_percentile_interval_is_wrong_in_at_most_one_of_forty(q: float) -> None:
+    """Whatever the distribution and at every n: the number of values below the percentile is binomial."""
+    for n in range(5, 400):
+        low, high = percentile_interval(np.arange(1.0, n + 1), q)
+        assert low is None or stats.binom.cdf(low - 1, n, q) <= 0.025 + 1e-12
+        assert high is None or stats.binom.sf(high - 1, n, q) <= 0.025 + 1e-12
+
+
+def test_percentile_interval_agrees_with_scipy() -> None:
+    """The exact interval of scipy's quantile test, or one rank wider where the bootstrap is."""
+    values = np.random.default_rng(8).lognormal(size=237)
+    for q in (0.1, 0.5, 0.9, 0.95):
+        reference: Any = stats.quantile_test(values, q=0.0, p=q).confidence_interval(confidence_level=0.95)
+        low, high = percentile_interval(values, q)
+        ranks = np.searchsorted(np.sort(values), [low, reference.low, high, reference.high])
+        assert 0 <= ranks[1] - ranks[0] <= 1
+        assert 0 <= ranks[2] - ranks[3] <= 1
+
+
 def test_percentile_interval_covers() -> None:
     """About 95 of 100 studies have the true p95 inside."""
     rng = np.random.default_rng(2)
@@ -98,6 +119,16 @@ def test_percentile_interval_covers() -> None:
     found = [percentile_interval(rng.exponential(size=200), 0.95) for _ in range(400)]
     hits = [low <= truth <= high for low, high in found if low is not None and high is not None]
     assert 0.92 < np.mean(hits) <= 1
+
+
+def test_mean_interval_of_few_cases_is_wider_than_plain_bca() -> None:
+    """At twelve cases a resample varies too little and Student's quantile is larger; at hundreds both agree."""
+    values = np.random.default_rng(6).lognormal(size=12)
+    reference = stats.bootstrap((values,), np.mean, n_resamples=9999, rng=np.random.default_rng(1)).confidence_interval
+    found = mean_interval(values, np.arange(12))
+    assert found is not None
+    assert found.low < reference.low
+    assert found.high > reference.high
 
 
 def test_mean_interval_agrees_with_scipy_bca() -> None:
@@ -121,8 +152,8 @@ def test_pooling_many_cases_keeps_the_interval() -> None:
 
 
 def test_no_interval_without_enough_or_varying_cases() -> None:
-    """Four cases, or cases that are all alike, say nothing about spread: no interval instead of ±0."""
-    assert mean_interval(np.array([1.0, 2, 3, 4]), np.arange(4)) is None
+    """Seven cases, or cases that are all alike, say nothing about spread: no interval instead of ±0."""
+    assert mean_interval(np.array([1.0, 2, 3, 4, 5, 6, 7]), np.arange(7)) is None
     assert mean_interval(np.full(50, 0.25), np.arange(50)) is None
     assert mean_interval(np.arange(8.0), np.repeat(np.arange(4), 2)) is None
 

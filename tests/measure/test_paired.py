@@ -19,6 +19,13 @@ from steelyard.measure.paired import (
 )
 
 
+def test_cases_needed_by_hand() -> None:
+    """8 points at a discordance of 0.2: √n is the root of 0.08 n - 1.2467 √n - 1 = 0, so 268 cases."""
+    # noise = 1.959964 · √0.2 + 0.841621 · √(0.2 - 0.0064) = 0.876523 + 0.370313 = 1.246836
+    # √n = (1.246836 + √(1.554600 + 0.32)) / 0.16 = 16.3499, n = 267.3
+    assert cases_needed(0.08, 0.2, 1e12, margin=0.0) == 268
+
+
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (3, 9), (154, 165), (222, 213), (1, 0), (40, 2)])
 def test_mcnemar_agrees_with_statsmodels(b: int, c: int) -> None:
     """The exact p-value of an independent implementation."""

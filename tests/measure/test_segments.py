@@ -90,7 +90,7 @@ def _integral(function: Callable[[float, float], float]) -> float:
     """Over the unit square, by Gauss and Legendre."""
     nodes, weights = np.polynomial.legendre.leggauss(60)
     points = list(zip(((nodes + 1) / 2).tolist(), (weights / 2).tolist(), strict=True))
-    return sum(wx * wy * function(x, y) for x, wx in points for y, wy in points)
+    return float(sum(wx * wy * function(x, y) for x, wx in points for y, wy in points))
 
 
 def test_shrunken_rates_beat_raw_ones_and_their_intervals_hold() -> None:
