@@ -8,6 +8,9 @@ from datetime import date, datetime
 
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _DIGITS = re.compile(r"\d[\d.,'’\u00a0\u202f ]*")
+_WORDS = re.compile(r"[^\W\d_]+")
+_SIGNS = re.compile(r"[$€£¥]")
+_MAX_WORD = 6
 _MAX_CHARS = 200
 """A longer text is no amount and no date."""
 
@@ -38,6 +41,8 @@ def amount(value: object) -> float | None:
 
     >>> amount("1.234,56 €"), amount("$1,234.56"), amount("1 234,5"), amount("(12.00)"), amount("12,50-")
     (1234.56, 1234.56, 1234.5, -12.0, -12.5)
+    >>> amount("R$ 5,00"), amount("RM 9.00"), amount("A-7")
+    (5.0, 9.0, None)
     >>> amount("1,234"), amount("1.234.567"), amount("CHF 1'250.-"), amount("12 or 13")
     (1234.0, 1234567.0, 1250.0, None)
     """
@@ -50,6 +55,10 @@ def amount(value: object) -> float | None:
         return None
     digits = re.sub(r"[\s'’\u00a0\u202f]", "", found[0].rstrip(" .,'’\u00a0\u202f"))
     before, after = text.split(found[0], 1)
+    # Besides the digits a currency or a unit may stand there, but A-7 is a number of another kind.
+    words = _WORDS.findall(before + after)
+    if len(words) > 1 or (words and not 2 <= len(words[0]) <= _MAX_WORD and not _SIGNS.search(text)):
+        return None
     # 1'250.- is a Swiss way to write no cents, not a minus.
     is_negative = "-" in before or ("-" in after and not found[0].endswith(".")) or ("(" in before and ")" in after)
     number = float(_with_point(digits))

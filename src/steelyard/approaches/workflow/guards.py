@@ -20,7 +20,7 @@ _PATTERNS: Mapping[PiiKind, re.Pattern[str]] = {
     "email": re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}"),
     # International, national with a leading 0, or three groups as in North America; invoice numbers have none of these.
     "phone": re.compile(
-        r"(?<![\w.])(?:\+\d(?:[ /().-]{0,2}\d){7,13}|\(?0\d(?:[ /()-]{0,2}\d){6,12}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?![\w-])"
+        r"(?<![\w.])(?<!\d[ -])(?:\+\d(?:[ /().-]{0,2}\d){7,13}|\(?0\d(?:[ /()-]{0,2}\d){6,12}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?![\w-])"
     ),
     "iban": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b"),
     "card": re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)"),

@@ -67,7 +67,7 @@ class Rule:
         if left is None or right is None:
             return None
         if type(left) is not type(right):
-            left, right = str(left), str(right)
+            left, right = _plain(left), _plain(right)
         compare = _COMPARE[type(self.tree.ops[0])]
         if isinstance(left, float) and isinstance(right, float) and abs(left - right) <= self.tolerance + 1e-9:
             holds = not isinstance(self.tree.ops[0], ast.NotEq | ast.Lt | ast.Gt)
@@ -189,5 +189,9 @@ def _paths(tree: ast.AST) -> Iterator[tuple[str, ...]]:
             yield _path(node) or ()
 
 
+def _plain(value: float | str) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else value
+
+
 def _shown(value: float | str) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else repr(value)
+    return _plain(value) if isinstance(value, float) else repr(value)
