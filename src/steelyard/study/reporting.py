@@ -6,6 +6,7 @@ import hashlib
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
@@ -13,8 +14,10 @@ import orjson
 from steelyard.approaches.approach import Setup
 from steelyard.engine.journal import Journal
 from steelyard.engine.outcome import Outcome
+from steelyard.errors import Problem, StorageFailed
 from steelyard.figures import MEASURED, Figure, unknown
 from steelyard.measure.intervals import wilson
+from steelyard.measure.segments import segment_tables
 from steelyard.report.content import (
     CaseAnswer,
     Goals,
@@ -22,6 +25,7 @@ from steelyard.report.content import (
     ModelFact,
     Parity,
     ReportContent,
+    RunFacts,
     SetupRow,
     TranscriptCall,
     WorstCase,
@@ -30,24 +34,54 @@ from steelyard.report.content import (
 from steelyard.study.record import ApproachRecord
 from steelyard.study.scoring import Evidence, decide_evidence, score_evidence
 
-ReportFormat = Literal["html", "md", "json"]
+TextFormat = Literal["html", "md", "json", "csv"]
+ReportFormat = TextFormat | Literal["xlsx"]
 WORST_CASES = 12
 
 
-def render_report(evidence: Evidence, journal: Journal, *, form: ReportFormat, command: str) -> str:
-    """The report as text."""
-    content = build_content(evidence, journal, command=command)
-    if form == "json":
-        from steelyard.report.json import render_json
+def render(content: ReportContent, form: ReportFormat) -> bytes:
+    """The report as the bytes of a file; the same content gives the same bytes."""
+    match form:
+        case "html":
+            from steelyard.report.html import render_html
 
-        return render_json(content)
-    if form == "md":
-        from steelyard.report.markdown import render_markdown
+            text = render_html(content)
+        case "md":
+            from steelyard.report.markdown import render_markdown
 
-        return render_markdown(content)
-    from steelyard.report.html import render_html
+            text = render_markdown(content)
+        case "json":
+            from steelyard.report.json import render_json
 
-    return render_html(content)
+            text = render_json(content)
+        case "csv":
+            from steelyard.report.ledger_csv import render_ledger_csv
+
+            text = render_ledger_csv(content.verdict.economics.ledgers)
+        case "xlsx":
+            from steelyard.report.spreadsheet import render_xlsx
+
+            return render_xlsx(content)
+    return text.encode()
+
+
+def render_report(evidence: Evidence, journal: Journal, *, form: ReportFormat, command: str) -> bytes:
+    """The report of a study."""
+    return render(build_content(evidence, journal, command=command), form)
+
+
+def write_report(path: Path, rendered: bytes) -> Path:
+    """Write a report, and say where it is.
+
+    Raises:
+        StorageFailed: It cannot be written there.
+    """
+    try:
+        path.write_bytes(rendered)
+    except OSError as error:
+        what = f"the report cannot be written here: {error.strerror}"
+        raise StorageFailed(Problem(where=str(path), what=what)) from error
+    return path
 
 
 def build_content(evidence: Evidence, journal: Journal, *, command: str) -> ReportContent:
@@ -70,26 +104,29 @@ def build_content(evidence: Evidence, journal: Journal, *, command: str) -> Repo
         verdict=verdict,
         goals=Goals(**file.goal.model_dump()),
         worst_cases=tuple(_worst_cases(evidence, journal, best=verdict.choice)),
-        data_notes=(*record.notes, *evidence.outdated),
+        data_notes=(*record.notes, *evidence.notes),
         split_counts=record.split_counts,
         test_looks=max((journal.looks(name) for name in evidence.approaches), default=0),
         setup=tuple(_setup_row(one, evidence.setups[name], journal) for name, one in evidence.approaches.items()),
         method=Method(
-            models=tuple(
-                ModelFact(endpoint=name, identity=model)
-                for name, model in record.models.items()
-                if any(one.endpoint == name for one in evidence.approaches.values())
-            ),
             seeds={"split": file.cases.split.seed, "bootstrap": 0},
-            repeats=file.run.repeats,
             package_version=record.package_version,
-            started_utc=record.started_utc,
-            finished_utc=record.finished_utc,
             command=command,
-            study_digest=hashlib.blake2b(
-                orjson.dumps(settings, option=orjson.OPT_SORT_KEYS), digest_size=16
-            ).hexdigest(),
+            source=RunFacts(
+                models=tuple(
+                    ModelFact(endpoint=name, identity=model)
+                    for name, model in record.models.items()
+                    if any(one.endpoint == name for one in evidence.approaches.values())
+                ),
+                repeats=file.run.repeats,
+                started_utc=record.started_utc,
+                finished_utc=record.finished_utc,
+                study_digest=hashlib.blake2b(
+                    orjson.dumps(settings, option=orjson.OPT_SORT_KEYS), digest_size=16
+                ).hexdigest(),
+            ),
         ),
+        segments=scores.segments or segment_tables(evidence.results),
     )
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from steelyard.errors import InputError, Problem, StorageFailed
+from steelyard.errors import InputError, Problem
 from steelyard.study.file import StudyFile
 from steelyard.study.yaml_source import read_study_file
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from steelyard.engine.journal import Journal
     from steelyard.study.material import CheckResult, Material
     from steelyard.study.rechecked import History, Recheck
-    from steelyard.study.reporting import ReportFormat
+    from steelyard.study.reporting import ReportFormat, TextFormat
     from steelyard.study.results import Decision, RunEstimate, RunResult, Scores
     from steelyard.study.running import Plan
     from steelyard.study.scoring import Evidence
@@ -151,8 +151,12 @@ class Study:
 
         return history(self)
 
-    def render_report(self, form: ReportFormat = "html") -> str:
+    def render_report(self, form: TextFormat = "html") -> str:
         """The report as text; the same journal and study.yaml give the same bytes."""
+        return self.rendered_report(form).decode()
+
+    def rendered_report(self, form: ReportFormat = "html") -> bytes:
+        """The report as the bytes of a file: text, or a workbook for `xlsx`."""
         from steelyard.study.reporting import render_report
 
         suffix = "" if form == "html" else f" --format {form}"
@@ -164,7 +168,7 @@ class Study:
 
         Args:
             output: Where to; left out, `.steelyard/report.<form>` in the study folder.
-            form: `html`, `md` or `json`.
+            form: `html`, `md`, `json`, `xlsx` (with live formulas) or `csv` (the ledger alone).
 
         Returns:
             Where it was written.
@@ -173,15 +177,14 @@ class Study:
             InputError: Nothing was run yet.
             StorageFailed: It cannot be written there.
         """
-        path = Path(output) if output is not None else self.folder / ".steelyard" / f"report.{form}"
-        text = self.render_report(form)
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise StorageFailed(
-                Problem(where=str(path), what=f"the report cannot be written here: {error.strerror}")
-            ) from error
-        return path
+        from steelyard.study.reporting import write_report
+
+        path = Path(output) if output is not None else self.place_of_report(form)
+        return write_report(path, self.rendered_report(form))
+
+    def place_of_report(self, form: ReportFormat) -> Path:
+        """Where a report goes that was given no place."""
+        return self.folder / ".steelyard" / f"report.{form}"
 
     @contextmanager
     def evidence(self, approaches: Sequence[str] = ()) -> Iterator[tuple[Evidence, Journal]]:
