@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from steelyard.approaches.approach import Setup
+from steelyard.engine.entries import DropRecord, StepSums
 from steelyard.engine.journal import Journal
 from steelyard.engine.lock import study_lock
 from steelyard.engine.outcome import Outcome, OutcomeStatus
@@ -113,6 +114,53 @@ async def test_measurements_have_exactly_the_agreed_keys(tmp_path: Path) -> None
         assert [row["case_id"] for row in journal.measurements({"a": "f"}, split="dev")] == ["c2"]
         assert len(list(journal.measurements())) == 3
         assert list(journal.measurements({})) == []
+
+
+async def test_steps_are_summed_over_the_outcomes_of_a_version(tmp_path: Path) -> None:
+    """Calls, tokens, seconds and money by step, in the order asked; what a call did not say is not taken for 0."""
+    extract, failed = attempt("d1", step="extract"), attempt("d2", step="repair", extra=True, prompt_tokens=None)
+    other = attempt("d3", step="extract", price_usd=None, cached_tokens=None, prompt_tokens=11)
+    with Journal.open(tmp_path / "j.sqlite3") as journal:
+        for made in (extract, failed, other):
+            await journal.record_call(REQUEST, made)
+        await journal.record_outcome(outcome("c1", attempts=(extract, failed)))
+        await journal.record_outcome(outcome("c2", attempts=(other,)))
+        await journal.record_outcome(outcome("c3", split="train", attempts=(extract,)))
+        await journal.record_outcome(outcome("c1", fingerprint="old", attempts=(extract,)))
+        await journal.flush()
+        first, second = journal.step_sums({"a": "f"}, split="test")
+        assert journal.n_cases_done({"a": "f"}, split="test") == {"a": 2}
+        assert journal.step_sums({}, split="test") == ()
+    assert first == StepSums("a", "extract", 2, 20.0, 4, 2.0, 0.5, None)
+    assert second == StepSums("a", "repair", 1, None, 4, 1.0, 0.25, 0.5)
+
+
+def test_drops_are_kept_and_can_be_cleared(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    drop = DropRecord("a", "f", 30, "it costs more", {"goal": {"min_success": 0.8}})
+    with Journal.open(path) as journal:
+        journal.record_drop(drop._replace(n_cases=20))
+        journal.record_drop(drop)
+        journal.record_drop(drop._replace(approach="b"))
+    with Journal.open(path) as journal:
+        assert journal.drops() == (drop, drop._replace(approach="b"))
+        journal.clear_drop("b")
+        assert journal.drops() == (drop,)
+
+
+def test_a_journal_from_before_races_is_read_as_it_is_and_brought_up_to_date_when_written(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    Journal.open(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            "DROP TABLE drops; DELETE FROM meta WHERE key = 'migration_2_utc'; PRAGMA user_version = 1;"
+        )
+    connection.close()
+    with Journal.open(path, read_only=True) as journal:
+        assert journal.drops() == ()
+    with Journal.open(path) as journal:
+        journal.record_drop(DropRecord("a", "f", 30, "it costs more", {}))
+        assert len(journal.drops()) == 1
 
 
 async def test_a_later_outcome_of_the_same_case_replaces_the_earlier(tmp_path: Path) -> None:
