@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from benchmarks.check import Check
 from benchmarks.contenders import (
@@ -32,7 +32,9 @@ BOUND_S = 120.0
 PEER_C = replace(C, n_cases=2_000)
 """Workload C for peers: a tenth of the cases, since all of them would take some peers many minutes."""
 
-Section = Literal["engine", "peers", "cli"]
+Section = Literal["engine", "cli", "scale", "coverage", "decision", "peers"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+"""In the order in which they run: what is timed comes first, and peers, who have no limits, last."""
 
 
 def engine_checks() -> tuple[list[Check], dict[Workload, Taken]]:
@@ -88,22 +90,46 @@ def peer_tables(ours: dict[Workload, Taken]) -> None:
         print(aligned(head, rows), end="\n\n", flush=True)
 
 
+def checks_of(section: Section) -> list[Check]:
+    """The figures with limits of a section; tables, where it has any, are printed."""
+    # Imported when run: what one section needs, another one need not load.
+    if section == "cli":
+        return cli_checks()
+    if section == "scale":
+        from benchmarks import scale
+
+        _say(f"steelyard score and decide on {scale.N_CASES:,} cases x {len(scale.APPROACHES)} approaches ...")
+        return scale.section()
+    if section == "coverage":
+        from benchmarks import coverage
+
+        return coverage.section()
+    if section == "decision":
+        from benchmarks import decisions
+
+        _say(f"decisions in {decisions.N_DRAWN + decisions.N_FROM_TABLES:,} worlds ...")
+        return decisions.section()
+    return []
+
+
 def main() -> None:
     """Run the chosen sections. The exit code is 0 although limits are missed: a busy machine misses them too."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=("engine", "peers", "cli"), help="run one section")
+    parser.add_argument("--only", choices=SECTIONS, help="run one section")
     only: Section | None = parser.parse_args().only
     print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     checks: list[Check] = []
     ours: dict[Workload, Taken] = {}
-    if only in (None, "engine"):
-        checks, ours = engine_checks()
-    if only in (None, "cli"):
-        checks += cli_checks()
-    if checks:
-        print(aligned(("what", "measured", "limit", "ok?"), [check.row() for check in checks]), end="\n\n", flush=True)
-    if only in (None, "peers"):
-        peer_tables(ours)
+    for section in SECTIONS if only is None else (only,):
+        if section == "peers":
+            peer_tables(ours)
+            continue
+        if section == "engine":
+            found, ours = engine_checks()
+        else:
+            found = checks_of(section)
+        print(aligned(("what", "measured", "limit", "ok?"), [check.row() for check in found]), end="\n\n", flush=True)
+        checks += found
     missed = [check.what for check in checks if not check.is_met]
     if missed:
         print(f"MISSED {len(missed)} of {len(checks)} limits: {'; '.join(missed)}")
