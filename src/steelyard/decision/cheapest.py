@@ -120,4 +120,4 @@ def _calls_usd(names: Sequence[str], n: int, results: Results, facts: Facts) -> 
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.1f} h" if hours >= 1 else f"{max(1, round(60 * hours))} min"
+    return f"{hours:,.1f} h".replace(".0 h", " h") if hours >= 1 else f"{max(1, round(60 * hours))} min"

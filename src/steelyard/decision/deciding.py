@@ -6,7 +6,7 @@ The rule itself is in `steelyard.decision.call`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Literal
 
@@ -19,9 +19,10 @@ from steelyard.decision.gates import Evidence, pass_gates
 from steelyard.decision.mistakes import find_mistakes
 from steelyard.decision.spec import GoalSpec
 from steelyard.decision.standings import JointDraws, p_meets_goal
-from steelyard.decision.verdict import EvidenceWorth, Standing, Verdict
+from steelyard.decision.verdict import EvidenceWorth, Gate, Standing, Verdict
 from steelyard.decision.worth import worth_of_evidence
 from steelyard.economics.assessment import assess
+from steelyard.economics.costs import is_tuned
 from steelyard.economics.ledger import ApproachFacts, Economics
 from steelyard.economics.spec import MoneySpec
 from steelyard.figures import weakest
@@ -85,7 +86,7 @@ def decide(
         expected_monthly_loss_usd=call.loss_usd,
         hinges_on=hinges,
         cases_to_settle=call.cases_to_settle,
-        what_would_change_it=_what_would_change_it(economics, call, draws),
+        what_would_change_it=_what_would_change_it(weighing, economics, call, draws, gates),
         unknowns=_unknowns(weighing, draws, excluded),
         gates=gates,
         mistakes=find_mistakes(evidence, {gate.name: gate for gate in gates}),
@@ -193,7 +194,9 @@ def _reasons(
     return tuple(reasons)
 
 
-def _what_would_change_it(economics: Economics, call: Call, draws: JointDraws | None) -> tuple[str, ...]:
+def _what_would_change_it(
+    weighing: Weighing, economics: Economics, call: Call, draws: JointDraws | None, gates: Sequence[Gate]
+) -> tuple[str, ...]:
     """Besides the inputs it hinges on and the open gates, which the verdict lists by themselves."""
     changes = [
         found.sentence
@@ -202,6 +205,9 @@ def _what_would_change_it(economics: Economics, call: Call, draws: JointDraws | 
     ]
     if call.cases_to_settle and draws is not None:
         changes.append(f"About {call.cases_to_settle:,} more scored cases, beyond the {draws.n_cases:,} so far.")
+    base = next(gate for gate in gates if gate.name == "base_fits")
+    if call.leader is not None and is_tuned(weighing.facts[call.leader]) and base.answer == "unknown":
+        changes.append(f"A stronger or cheaper base model, which comes before any tuning: {base.cheapest_evidence}.")
     return tuple(changes)
 
 

@@ -121,7 +121,8 @@ def _base_fits(evidence: Evidence) -> Gate:
             else "read one page, the vendor's price list, and write it under models.endpoints in study.yaml",
         )
     bases = sorted({evidence.facts[name].endpoint or "local" for name in asking})
-    fine = f"at most {wording.percent(unfit[best])} of cases too long or failed, prices known"
+    share = wording.percent(unfit[best]) if unfit[best] else "none"
+    fine = f"{share} of the cases of {best} too long or failed, prices known"
     prompt = evidence.best_where(lambda facts: facts.calls_model and not is_tuned(facts)) or best
     if any(evidence.facts[name].is_imported for name in asking):
         return gate(
@@ -172,7 +173,7 @@ def _knowledge_failures(evidence: Evidence) -> Gate:
     comparison = evidence.compare(retrieval, without)
     told = _comparison_evidence(comparison)
     if comparison.evidence == "a":
-        return gate("yes", f"what retrieval shows makes failures pass: {told}")
+        return gate("yes", f"retrieving makes failures pass: {told}")
     # Retrieval that does not help may have found the wrong sources, so 'no' needs the probe.
     return gate("unknown", f"retrieval does not clearly help: {told}", probe)
 

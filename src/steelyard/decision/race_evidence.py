@@ -111,9 +111,7 @@ def lane(results: ApproachResults | None, order: Sequence[str]) -> Lane:
     """
     if results is None:
         nothing = np.zeros(0)
-        return Lane(
-            success_low=nothing, success_high=nothing, cost_usd=nothing, schema_pass=nothing, latency_s=nothing
-        )
+        return Lane(success_low=nothing, success_high=nothing, cost_usd=nothing, schema_pass=nothing, latency_s=nothing)
     place = {case_id: i for i, case_id in enumerate(results.case_ids)}
     taken: list[int] = []
     for case_id in order:

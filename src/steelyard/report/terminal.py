@@ -25,6 +25,9 @@ from steelyard.report.text import one_line
 MOST_LINES = 6
 """Sentences of one kind shown in a terminal."""
 
+SMALLEST_SHARE = 0.01
+"""Inputs with a smaller share of what is uncertain are left to --json and the report."""
+
 _LEGEND = """\
 m measured · a assumed, or computed from such · q quoted price
 below success and cost: 95% interval · schema: first answer valid as it came
@@ -89,7 +92,7 @@ def verdict_panel(verdict: Verdict) -> Panel:
         ("Why", verdict.reasons),
         ("It hinges on", _first(tuple(hinge.sentence for hinge in verdict.hinges_on))),
         ("What else would change it", (*verdict.what_would_change_it, *_paybacks(verdict))),
-        ("What is uncertain comes from", tuple(share.sentence for share in verdict.economics.shares[:MOST_LINES])),
+        ("What is uncertain", _shares(verdict)),
         ("More evidence", _worth(verdict)),
         ("Gates", tuple(_gate(gate) for gate in verdict.gates)),
         (
@@ -133,6 +136,16 @@ def _paybacks(verdict: Verdict) -> tuple[str, ...]:
     return tuple(payback.sentence for payback in verdict.economics.paybacks if {payback.a, payback.b} == pair)
 
 
+def _shares(verdict: Verdict) -> tuple[str, ...]:
+    """Which inputs the uncertainty between the two cheapest comes from, in one line."""
+    known = [(share, share.first_order.value or 0.0) for share in verdict.economics.shares]
+    told = [f"{share.label} {value:.0%}" for share, value in known if value >= SMALLEST_SHARE][:MOST_LINES]
+    if not told:
+        return ()
+    share = known[0][0]
+    return (f"Of what is uncertain about {share.a} against {share.b} comes from: {', '.join(told)}.",)
+
+
 def _worth(verdict: Verdict) -> tuple[str, ...]:
     return () if verdict.worth is None else (verdict.worth.sentence,)
 
@@ -146,7 +159,7 @@ def _fact(label: str, value: str) -> Text:
 
 
 def _gate(gate: Gate) -> str:
-    cheapest = f" Cheapest evidence: {gate.cheapest_evidence}" if gate.cheapest_evidence else ""
+    cheapest = f" Cheapest evidence: {gate.cheapest_evidence}." if gate.cheapest_evidence else ""
     return f"{gate.question} {gate.answer.upper()}: {gate.evidence}.{cheapest}"
 
 
