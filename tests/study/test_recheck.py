@@ -86,7 +86,7 @@ def test_todays_price_is_put_on_the_journalled_tokens_and_may_turn_the_verdict(f
 
 
 def _outcomes(folder: Path) -> list[object]:
-    with steelyard.load(folder).evidence() as (evidence, journal):
+    with steelyard.load(folder)._evidence(()) as (evidence, journal):
         return list(journal.outcomes({"cheap": evidence.approaches["cheap"].fingerprint}, split="test"))
 
 

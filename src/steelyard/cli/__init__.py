@@ -16,7 +16,7 @@ COMMANDS = {
     "run": ("steelyard.cli.run", "Prepare the approaches and run them on the test cases."),
     "score": ("steelyard.cli.score", "Six metrics per approach, and paired comparisons."),
     "decide": ("steelyard.cli.decide", "Gates, ledger and verdict."),
-    "recheck": ("steelyard.cli.recheck", "Does the last verdict stand with today's prices, volumes and models?"),
+    "recheck": ("steelyard.cli.recheck", "Whether the last verdict stands with today's prices, volumes and models."),
     "whatif": ("steelyard.cli.whatif", "Ledger and verdict from summary figures, before any data."),
     "import": ("steelyard.cli.import_", "Start from results made elsewhere."),
     "report": ("steelyard.cli.report", "Write the report as one file."),

@@ -102,7 +102,7 @@ def _grounds(source: Study | Path, *, as_of: date) -> Iterator[Grounds]:
 
         yield outcomes_grounds(load_outcomes(source))
         return
-    with source.evidence() as (evidence, journal):
+    with source._evidence(()) as (evidence, journal):
         grounds = study_grounds(evidence, journal, as_of=as_of)
         yield replace(grounds, notices=(*grounds.notices, *_not_done(source, evidence)))
 

@@ -114,7 +114,7 @@ class Study:
         """
         from steelyard.study.scoring import score_evidence
 
-        with self.evidence(approaches) as (evidence, _):
+        with self._evidence(approaches) as (evidence, _):
             return score_evidence(evidence)
 
     def decide(self) -> Decision:
@@ -126,7 +126,7 @@ class Study:
         from steelyard.study.recheck import history_path, keep_decision
         from steelyard.study.scoring import decide_evidence
 
-        with self.evidence(()) as (evidence, journal):
+        with self._evidence(()) as (evidence, journal):
             decision = decide_evidence(evidence)
             kept = keep_decision(history_path(self), decision.verdict, evidence, journal)
         return replace(decision, notes=(*decision.notes, *kept))
@@ -153,15 +153,9 @@ class Study:
 
     def render_report(self, form: TextFormat = "html") -> str:
         """The report as text; the same journal and study.yaml give the same bytes."""
-        return self.rendered_report(form).decode()
+        from steelyard.study.reporting import study_report
 
-    def rendered_report(self, form: ReportFormat = "html") -> bytes:
-        """The report as the bytes of a file: text, or a workbook for `xlsx`."""
-        from steelyard.study.reporting import render_report
-
-        suffix = "" if form == "html" else f" --format {form}"
-        with self.evidence(()) as (evidence, journal):
-            return render_report(evidence, journal, form=form, command=f"steelyard report {self.folder}{suffix}")
+        return study_report(self, form).decode()
 
     def report(self, output: str | Path | None = None, *, form: ReportFormat = "html") -> Path:
         """Write the report into one self-contained file.
@@ -177,17 +171,13 @@ class Study:
             InputError: Nothing was run yet.
             StorageFailed: It cannot be written there.
         """
-        from steelyard.study.reporting import write_report
+        from steelyard.study.reporting import study_report, write_report
 
-        path = Path(output) if output is not None else self.place_of_report(form)
-        return write_report(path, self.rendered_report(form))
-
-    def place_of_report(self, form: ReportFormat) -> Path:
-        """Where a report goes that was given no place."""
-        return self.folder / ".steelyard" / f"report.{form}"
+        path = Path(output) if output is not None else self.folder / ".steelyard" / f"report.{form}"
+        return write_report(path, study_report(self, form))
 
     @contextmanager
-    def evidence(self, approaches: Sequence[str] = ()) -> Iterator[tuple[Evidence, Journal]]:
+    def _evidence(self, approaches: Sequence[str] = ()) -> Iterator[tuple[Evidence, Journal]]:
         """What the runs found, and the journal it is read from, open to read.
 
         Raises:
