@@ -66,12 +66,20 @@ def load_outcomes(
     return outcomes.load_outcomes(path, threshold=threshold, settings=settings, as_of=as_of, where=where)
 
 
-def what_if(source: str | Path, *, as_of: date | None = None) -> WhatIf:
-    """Weigh the approaches of a plan from summary figures alone.
+def what_if(
+    source: str | Path,
+    *,
+    as_of: date | None = None,
+    settings: str | Path | None = None,
+    where: Sequence[str] = (),
+) -> WhatIf:
+    """Weigh the approaches of a plan, or of a paper's table, from summary figures alone.
 
     Args:
-        source: A plan file (docs/whatif.md), or the name of a scenario that ships.
+        source: A plan file (docs/whatif.md), a table with a row an approach, or the name of a scenario that ships.
         as_of: Day of the verdict; left out, today.
+        settings: YAML file with `money:`, `goal:` and `columns:` for a table.
+        where: Conditions such as `"board=polyglot"` on the rows of a table.
 
     Raises:
         InputError: The file is not as it must be; lists every problem found.
@@ -80,4 +88,4 @@ def what_if(source: str | Path, *, as_of: date | None = None) -> WhatIf:
 
     from steelyard.study import whatif
 
-    return whatif.what_if(source, as_of=as_of or datetime.now(UTC).date())
+    return whatif.what_if(source, as_of=as_of or datetime.now(UTC).date(), settings=settings, where=where)

@@ -58,6 +58,7 @@ def test_json_has_the_published_fields() -> None:
     assert set(shape) == {
         "schema", "plan", "as_of", "step", "choice", "sentence", "reasons", "runner_up", "hinges_on",
         "what_would_change_it", "gather_first", "unknowns", "stale_prices", "approaches", "economics",
+        "left_out", "notes",
     }  # fmt: skip
     assert date.fromisoformat(shape["as_of"])
     assert set(shape["approaches"][0]) == {

@@ -26,6 +26,7 @@ def command(
     outcomes: Path | None,
     settings: Path | None,
     threshold: float | None,
+    where: tuple[str, ...],
     factors: bool,
     as_schema: bool,
     as_json: bool,
@@ -39,7 +40,7 @@ def command(
 
         click.echo(verdict_schema_text(), nl=False)
         return
-    source = open_source(folder, outcomes, settings, threshold)
+    source = open_source(folder, outcomes, settings, threshold, where)
     decision = source.decide()
     notes = (*decision.notes, *_kept(folder, source, decision))
     if as_json:
