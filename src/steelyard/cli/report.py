@@ -34,23 +34,28 @@ def command(
     whose ledger follows its inputs by live formulas; csv is the ledger as one flat table.
     """
     from steelyard.study.imported_report import place_of_report, render_outcomes_report
-    from steelyard.study.reporting import write_report
+    from steelyard.study.reporting import study_report, write_report
     from steelyard.study.study import Study
 
     source = open_source(folder, outcomes, settings, threshold, where)
+    to_stdout = output is not None and str(output) == "-"
     if isinstance(source, Study):
-        rendered = source.rendered_report(form)
-        place = source.place_of_report(form)
+        if to_stdout:
+            _print(study_report(source, form), form)
+        else:
+            print_plain(str(source.report(output, form=form)))
+        return
+    path = outcomes or folder
+    assert path is not None  # one of the two was named, or there is no source
+    rendered = render_outcomes_report(source, path, form=form, options=_options(settings, threshold, where))
+    if to_stdout:
+        _print(rendered, form)
     else:
-        path = outcomes or folder
-        assert path is not None  # one of the two was named, or there is no source
-        options = _options(settings, threshold, where)
-        rendered = render_outcomes_report(source, path, form=form, options=options)
-        place = place_of_report(path, form)
-    if output is not None and str(output) == "-":
-        click.echo(rendered, nl=False)
-    else:
-        print_plain(str(write_report(output or place, rendered)))
+        print_plain(str(write_report(output or place_of_report(path, form), rendered)))
+
+
+def _print(rendered: bytes, form: str) -> None:
+    click.echo(rendered if form == "xlsx" else rendered.decode(), nl=False)
 
 
 def _options(settings: Path | None, threshold: float | None, where: tuple[str, ...]) -> list[str]:

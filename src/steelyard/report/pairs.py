@@ -49,7 +49,7 @@ def break_even_words(item: BreakEven) -> str:
 def payback_words(item: Payback) -> str:
     """Whether and when a dearer start is earned back."""
     if item.kind == "months" and item.months is not None:
-        return f"{item.a} after about {count(item.months)} months"
+        return f"{item.a} after about {_number(item.months)} months"
     return {"at_once": f"{item.a} at once", "never": f"{item.a} never"}.get(item.kind, UNKNOWN)
 
 
@@ -84,3 +84,7 @@ def _range(low: float | None, high: float | None, *, start: str, beyond: str) ->
         for end in (low, high)
     ]
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.1f}"
