@@ -35,7 +35,7 @@ def test_a_file_is_scored_and_decided_on(file: Path) -> None:
     ] == ["b"]
 
 
-def test_an_imported_folder_is_scored_and_decided_on_and_not_reported(file: Path, tmp_path: Path) -> None:
+def test_an_imported_folder_is_scored_and_decided_on_and_not_run(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "made"
     made = steelyard("import", "outcomes", file, "-o", folder, "--json")
     assert made.code == 0, made.err
@@ -43,7 +43,7 @@ def test_an_imported_folder_is_scored_and_decided_on_and_not_reported(file: Path
     assert made.json["cases"] == {"a": 60, "b": 60}
     assert steelyard("score", folder).code == 0
     assert steelyard("decide", folder, "--json").json["choice"] == "a"
-    for command in ("report", "run", "check"):
+    for command in ("run", "check"):
         refused = steelyard(command, folder)
         assert refused.code == 2
         assert "can be scored and decided on, and nothing else" in refused.err

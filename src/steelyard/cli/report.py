@@ -34,14 +34,16 @@ def command(
     whose ledger follows its inputs by live formulas; csv is the ledger as one flat table.
     """
     from steelyard.study.imported_report import place_of_report, render_outcomes_report
-    from steelyard.study.reporting import study_report, write_report
+    from steelyard.study.reporting import write_report
     from steelyard.study.study import Study
 
-    source = open_source(folder, outcomes, settings, threshold, where)
     to_stdout = output is not None and str(output) == "-"
+    if to_stdout and form == "xlsx":
+        raise click.UsageError("a workbook goes into a file: name one with -o, or leave -o out")
+    source = open_source(folder, outcomes, settings, threshold, where)
     if isinstance(source, Study):
-        if to_stdout:
-            _print(study_report(source, form), form)
+        if to_stdout and form != "xlsx":
+            click.echo(source.render_report(form), nl=False)
         else:
             print_plain(str(source.report(output, form=form)))
         return
@@ -49,13 +51,9 @@ def command(
     assert path is not None  # one of the two was named, or there is no source
     rendered = render_outcomes_report(source, path, form=form, options=_options(settings, threshold, where))
     if to_stdout:
-        _print(rendered, form)
+        click.echo(rendered.decode(), nl=False)
     else:
         print_plain(str(write_report(output or place_of_report(path, form), rendered)))
-
-
-def _print(rendered: bytes, form: str) -> None:
-    click.echo(rendered if form == "xlsx" else rendered.decode(), nl=False)
 
 
 def _options(settings: Path | None, threshold: float | None, where: tuple[str, ...]) -> list[str]:

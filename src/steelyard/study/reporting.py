@@ -7,7 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -33,9 +33,6 @@ from steelyard.report.content import (
 )
 from steelyard.study.record import ApproachRecord
 from steelyard.study.scoring import Evidence, decide_evidence, score_evidence
-
-if TYPE_CHECKING:
-    from steelyard.study.study import Study
 
 TextFormat = Literal["html", "md", "json", "csv"]
 ReportFormat = TextFormat | Literal["xlsx"]
@@ -68,15 +65,9 @@ def render(content: ReportContent, form: ReportFormat) -> bytes:
     return text.encode()
 
 
-def study_report(study: Study, form: ReportFormat) -> bytes:
-    """The report of a study as the bytes of a file; the same journal and study.yaml give the same bytes.
-
-    Raises:
-        InputError: Nothing was run yet.
-    """
-    suffix = "" if form == "html" else f" --format {form}"
-    with study.evidence() as (evidence, journal):
-        return render(build_content(evidence, journal, command=f"steelyard report {study.folder}{suffix}"), form)
+def render_report(evidence: Evidence, journal: Journal, *, form: ReportFormat, command: str) -> bytes:
+    """The report of a study as the bytes of a file."""
+    return render(build_content(evidence, journal, command=command), form)
 
 
 def write_report(path: Path, rendered: bytes) -> Path:

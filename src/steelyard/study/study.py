@@ -153,9 +153,7 @@ class Study:
 
     def render_report(self, form: TextFormat = "html") -> str:
         """The report as text; the same journal and study.yaml give the same bytes."""
-        from steelyard.study.reporting import study_report
-
-        return study_report(self, form).decode()
+        return self._rendered(form).decode()
 
     def report(self, output: str | Path | None = None, *, form: ReportFormat = "html") -> Path:
         """Write the report into one self-contained file.
@@ -171,10 +169,10 @@ class Study:
             InputError: Nothing was run yet.
             StorageFailed: It cannot be written there.
         """
-        from steelyard.study.reporting import study_report, write_report
+        from steelyard.study.reporting import write_report
 
         path = Path(output) if output is not None else self.folder / ".steelyard" / f"report.{form}"
-        return write_report(path, study_report(self, form))
+        return write_report(path, self._rendered(form))
 
     @contextmanager
     def _evidence(self, approaches: Sequence[str] = ()) -> Iterator[tuple[Evidence, Journal]]:
@@ -195,6 +193,13 @@ class Study:
             yield read_evidence(journal, self.file, where=str(self.folder), approaches=approaches), journal
 
     # Private
+
+    def _rendered(self, form: ReportFormat) -> bytes:
+        from steelyard.study.reporting import render_report
+
+        suffix = "" if form == "html" else f" --format {form}"
+        with self._evidence(()) as (evidence, journal):
+            return render_report(evidence, journal, form=form, command=f"steelyard report {self.folder}{suffix}")
 
     def _plan(self, approaches: Sequence[str], limit: int | None) -> Plan:
         from steelyard.study.running import plan_run
