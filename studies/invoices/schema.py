@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+# Lengths are bounded because an endpoint that enforces the schema then cuts short a weak model that cannot stop.
 _DAY = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
 SCHEMA: dict[str, Any] = {
@@ -12,10 +13,16 @@ SCHEMA: dict[str, Any] = {
     "description": "What an invoice, credit note, receipt or pro-forma says; null for what the document does not state.",
     "type": "object",
     "properties": {
-        "vendor": {"type": "string", "minLength": 1, "description": "Name of the company that issued the document."},
+        "vendor": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 80,
+            "description": "Name of the company that issued the document.",
+        },
         "invoice_number": {
             "type": ["string", "null"],
             "minLength": 1,
+            "maxLength": 40,
             "description": "Number of this document; in a reminder, of the invoice it reminds of.",
         },
         "invoice_date": {
@@ -47,7 +54,7 @@ SCHEMA: dict[str, Any] = {
             "items": {
                 "type": "object",
                 "properties": {
-                    "description": {"type": "string", "minLength": 1},
+                    "description": {"type": "string", "minLength": 1, "maxLength": 120},
                     "quantity": {"type": ["number", "null"]},
                     "unit_price": {"type": ["number", "null"]},
                     "amount": {"type": "number", "description": "As printed; negative in a credit note."},
@@ -56,7 +63,7 @@ SCHEMA: dict[str, Any] = {
                 "additionalProperties": False,
             },
             "minItems": 1,
-            "maxItems": 60,
+            "maxItems": 40,
             "description": "Rows of goods and services, without code and unit; not discount, shipping or deposit.",
         },
     },

@@ -42,6 +42,7 @@ _DATES: Mapping[str, tuple[str, ...]] = {
 _ELSEWHERE: Mapping[str, Mapping[str, str]] = {
     "US": {
         "tax": "Sales tax", "included": "includes sales tax", "vat_id": "EIN", "register": "State file no.",
+        "invoice": "Invoice",
         "exempt": "No sales tax: customer's resale certificate on file.", "proforma_note": "We ship when payment is in.",
         "net": "Subtotal",
     },
