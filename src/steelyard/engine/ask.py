@@ -111,9 +111,7 @@ class Calls:
             again: How often the same task has asked exactly this before: asking again means wanting a new answer.
         """
         model = self._line(request).managed.endpoint.model
-        # Plain tuples, because the packing behind `digest` knows no named ones.
-        plain = replace(request, messages=tuple(tuple(message) for message in request.messages))  # type: ignore[misc]
-        return plain.digest(model=f"{model} asked again {again}" if again else model, repeat=repeat)
+        return request.digest(model=f"{model} asked again {again}" if again else model, repeat=repeat)
 
     async def make(self, request: ChatRequest, digest: str, *, step: str, extra: bool) -> Attempt:
         """One model call, or its journalled result; see `Ask`."""
@@ -284,6 +282,7 @@ class _Tries:
             model=endpoint.model,
             status=response.status,
             text=response.text,
+            tool_calls=response.tool_calls,
             error=response.error,
             prompt_tokens=response.prompt_tokens,
             cached_tokens=response.cached_tokens,
@@ -298,7 +297,7 @@ class _Tries:
 
     def _price_of(self, response: Response, seconds: float) -> float | None:
         price = self._line.managed.endpoint.price
-        if response.status is AttemptStatus.TOO_LONG and price.cpu_hour_usd is None:
+        if response.status.is_turned_away and price.cpu_hour_usd is None:
             return 0.0  # turned away before any token was read
         return price.of_call(
             prompt_tokens=response.prompt_tokens,

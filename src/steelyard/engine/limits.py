@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from steelyard.models.calls import ChatRequest
-from steelyard.models.endpoint import Endpoint
+from steelyard.models.endpoint import LIKELY_IMAGE_TOKENS, Endpoint
 from steelyard.models.spec import EndpointSpec
 
 Clock = Callable[[], float]
@@ -96,4 +96,5 @@ class Limits:
 
 def likely_prompt_tokens(request: ChatRequest) -> int:
     """About how many tokens a prompt has: a quarter of its characters, and a few a message for the chat template."""
-    return sum(len(message.content) // 4 + 4 for message in request.messages)
+    n_images = sum(len(message.images) for message in request.messages)
+    return sum(len(message.content) // 4 + 4 for message in request.messages) + n_images * LIKELY_IMAGE_TOKENS

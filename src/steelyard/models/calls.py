@@ -8,19 +8,79 @@ answer, so that a journalled attempt can stand in for a call that was already pa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import orjson
+
+
+class Image(NamedTuple):
+    """A picture in a message."""
+
+    url: str
+    """A `data:` URL with the whole picture, or an `https:` address that the endpoint fetches; empty once journalled."""
+    digest: str
+    """Content address of the picture, or of the address where only that is known."""
+
+
+class ToolCall(NamedTuple):
+    """A model's request to have a function run."""
+
+    id: str
+    """The endpoint's name for this request; the result has to name it."""
+    name: str
+    arguments: str
+    """JSON text as the model wrote it; it may be anything."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """A function a model may ask to have run."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """JSON Schema of the arguments, an object."""
 
 
 class Message(NamedTuple):
     """One chat turn."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    images: tuple[Image, ...] = ()
+    """Pictures that follow the text of a user's turn."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Of an assistant's turn: functions it asked for."""
+    tool_call_id: str | None = None
+    """Of a tool's turn: the request its content is the result of."""
+
+    def parts(self) -> list[Any]:
+        """The turn as plain data, pictures by digest: what identifies it, and what the journal keeps of it."""
+        more: dict[str, Any] = {}
+        if self.images:
+            # A data URL would write megabytes into the journal for every call; an address is kept, it is short.
+            more["images"] = [["" if one.url.startswith("data:") else one.url, one.digest] for one in self.images]
+        if self.tool_calls:
+            more["tool_calls"] = [list(call) for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            more["tool_call_id"] = self.tool_call_id
+        return [self.role, self.content, more] if more else [self.role, self.content]
+
+    @classmethod
+    def from_parts(cls, parts: Sequence[Any]) -> Self:
+        """The turn that `parts` gave; pictures without their data."""
+        role, content, *rest = parts
+        more = rest[0] if rest else {}
+        return cls(
+            role,
+            content,
+            images=tuple(Image(*one) for one in more.get("images", ())),
+            tool_calls=tuple(ToolCall(*one) for one in more.get("tool_calls", ())),
+            tool_call_id=more.get("tool_call_id"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +96,8 @@ class ChatRequest:
     seed: int | None = None
     response_schema: Mapping[str, Any] | None = None
     """JSON Schema the endpoint is asked to enforce; `None` asks for free text."""
+    tools: tuple[Tool, ...] = ()
+    """Functions the model may ask for."""
     adapter: str | None = None
     """Content digest of the LoRA adapter to use; the endpoint maps it to what its server calls it."""
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -51,11 +113,11 @@ class ChatRequest:
         Returns:
             32 hexadecimal characters.
         """
-        body = {
+        body: dict[str, Any] = {
             "endpoint": self.endpoint,
             "model": model,
             "repeat": repeat,
-            "messages": [list(message) for message in self.messages],  # orjson takes no named tuples
+            "messages": [message.parts() for message in self.messages],
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": self.seed,
@@ -63,6 +125,8 @@ class ChatRequest:
             "adapter": self.adapter,
             "extra": self.extra,
         }
+        if self.tools:  # without tools the digest is what it was before there were any: journals stay valid
+            body["tools"] = self.tools
         packed = orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
         return hashlib.blake2b(packed, digest_size=16).hexdigest()
 
@@ -82,6 +146,15 @@ class AttemptStatus(StrEnum):
     """The endpoint failed after all transport retries, or its answer could not be read."""
     TOO_LONG = "too_long"
     """The prompt does not fit the model's context; nothing was generated."""
+    CALLED_TOOLS = "called_tools"
+    """The model asked for tools instead of answering; what it asked for is in `Attempt.tool_calls`."""
+    SCHEMA_REFUSED = "schema_refused"
+    """The endpoint cannot enforce this schema; nothing was generated."""
+
+    @property
+    def is_turned_away(self) -> bool:
+        """Whether the endpoint did not even begin, so that no token was paid for."""
+        return self in (AttemptStatus.TOO_LONG, AttemptStatus.SCHEMA_REFUSED)
 
     @property
     def has_text(self) -> bool:
@@ -98,6 +171,8 @@ class Attempt:
     model: str
     status: AttemptStatus
     text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What was asked for, where the status is `CALLED_TOOLS`."""
     error: str | None = None
     """Why there is no usable text, in the endpoint's words, without secrets."""
     prompt_tokens: int | None = None

@@ -1,15 +1,17 @@
-"""Reading what servers that speak the OpenAI chat format answer: completions, error messages, pauses they ask for."""
+"""The OpenAI chat format: what is sent, and what servers that speak it answer (completions, errors, pauses they ask for)."""
 
 from __future__ import annotations
 
 import email.utils
 import math
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import orjson
 
-from steelyard.models.calls import AttemptStatus
+from steelyard.models.calls import AttemptStatus, ChatRequest, Message, ToolCall
 from steelyard.models.endpoint import EndpointFault, Response
 
 _TOO_LONG_WORDINGS = (
@@ -23,6 +25,33 @@ _TOO_LONG_WORDINGS = (
     "input is too long",
     "too many tokens",
 )
+
+_SCHEMA_WORDING = re.compile(r"response_format|json[_ ]?schema|\bschema\b|\bgrammar\b", re.IGNORECASE)
+
+
+def request_fields(request: ChatRequest, *, native_schema: bool) -> dict[str, Any]:
+    """The body of a request, but for the model's name.
+
+    Args:
+        request: What to ask.
+        native_schema: Whether the endpoint takes `response_format: json_schema`.
+    """
+    fields: dict[str, Any] = {
+        "messages": [_turn(message) for message in request.messages],
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+    }
+    if request.seed is not None:
+        fields["seed"] = request.seed
+    if request.response_schema is not None and native_schema:
+        fields["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "output", "strict": True, "schema": request.response_schema},
+        }
+    if request.tools:
+        # orjson writes the dataclass as the object the format wants: name, description, parameters.
+        fields["tools"] = [{"type": "function", "function": tool} for tool in request.tools]
+    return fields
 
 
 def read_completion(content: bytes, *, url: str, clean: Callable[[str], str]) -> Response:
@@ -46,6 +75,7 @@ def read_completion(content: bytes, *, url: str, clean: Callable[[str], str]) ->
         text = message.get("content")
         if isinstance(text, list):  # some servers send content as parts
             text = "".join(part.get("text") or "" for part in text)
+        tool_calls = _tool_calls(message.get("tool_calls") or ())
         refusal = message.get("refusal")
         finish = choice.get("finish_reason")
         usage = body.get("usage") or {}
@@ -66,6 +96,8 @@ def read_completion(content: bytes, *, url: str, clean: Callable[[str], str]) ->
         status, error = AttemptStatus.REFUSED, clean(str(refusal))
     elif finish == "content_filter":
         status, error = AttemptStatus.REFUSED, "stopped by the content filter"
+    elif tool_calls:
+        status = AttemptStatus.CALLED_TOOLS
     elif not text or text.isspace():
         status, error = AttemptStatus.EMPTY, clean(f"no text (finish reason {finish})")
     elif finish == "length":
@@ -75,6 +107,7 @@ def read_completion(content: bytes, *, url: str, clean: Callable[[str], str]) ->
     return Response(
         status=status,
         text=text or "",
+        tool_calls=tool_calls,
         error=error,
         prompt_tokens=prompt_tokens,
         cached_tokens=cached_tokens,
@@ -100,6 +133,11 @@ def says_too_long(content: bytes) -> bool:
     return any(wording in lowered for wording in _TOO_LONG_WORDINGS)
 
 
+def says_schema_refused(content: bytes) -> bool:
+    """Whether a rejection speaks of the schema the answer was to satisfy."""
+    return _SCHEMA_WORDING.search(content[:20_000].decode("utf-8", "replace")) is not None
+
+
 def retry_after_s(header: str | None, *, now: float | None = None) -> float | None:
     """Seconds a `Retry-After` header asks to wait, from a number or an HTTP date; `None` when it says nothing readable.
 
@@ -119,6 +157,34 @@ def retry_after_s(header: str | None, *, now: float | None = None) -> float | No
             return None
         seconds = moment.timestamp() - (time.time() if now is None else now)
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    content: Any = message.content
+    if message.images:
+        pictures = [{"type": "image_url", "image_url": {"url": image.url}} for image in message.images]
+        content = [{"type": "text", "text": message.content}, *pictures]
+    turn: dict[str, Any] = {"role": message.role, "content": content}
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        turn["tool_call_id"] = message.tool_call_id
+    return turn
+
+
+def _tool_calls(found: Sequence[Any]) -> tuple[ToolCall, ...]:
+    """What the model asked for; some servers give no ids, or arguments that are an object already."""
+    calls = []
+    for number, one in enumerate(found):
+        function = one["function"]
+        arguments = function.get("arguments")
+        if not isinstance(arguments, str):
+            arguments = orjson.dumps({} if arguments is None else arguments).decode()
+        calls.append(ToolCall(str(one.get("id") or f"call_{number}"), str(function["name"]), arguments))
+    return tuple(calls)
 
 
 def _count(value: object) -> int | None:

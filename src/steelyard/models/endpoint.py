@@ -9,8 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import orjson
+
 from steelyard.figures import Provenance
-from steelyard.models.calls import AttemptStatus, ChatRequest
+from steelyard.models.calls import AttemptStatus, ChatRequest, ToolCall
+
+LIKELY_IMAGE_TOKENS = 1_000
+MOST_IMAGE_TOKENS = 60_000
+"""Vendors charge between some hundred tokens and, for small models with multipliers, about 50,000 a picture."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,8 +24,10 @@ class Response:
     """What one successful try brought back."""
 
     status: AttemptStatus
-    """`ANSWERED`, `TRUNCATED`, `EMPTY`, `REFUSED` or `TOO_LONG`."""
+    """`ANSWERED`, `TRUNCATED`, `EMPTY`, `REFUSED`, `CALLED_TOOLS`, `TOO_LONG` or `SCHEMA_REFUSED`."""
     text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What the model asked for, where the status is `CALLED_TOOLS`."""
     error: str | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
@@ -97,11 +105,14 @@ class Price:
         """No try of this request, nor all of them together, can cost more than this; `None` when unknown.
 
         A token is at least one byte, so the bytes of the request bound its prompt tokens; 16 a message allow for the
-        chat template.
+        chat template. A picture costs what the vendor says; see `MOST_IMAGE_TOKENS`.
         """
-        n_bytes = sum(len(m.content.encode()) + 16 for m in request.messages)
+        n_tokens = sum(len(m.content.encode()) + 16 + len(m.images) * MOST_IMAGE_TOKENS for m in request.messages)
+        n_tokens += sum(len(part.encode()) for m in request.messages for call in m.tool_calls for part in call)
+        if request.tools:
+            n_tokens += len(orjson.dumps(request.tools))
         bound = self.of_call(
-            prompt_tokens=n_bytes, cached_tokens=0, completion_tokens=request.max_tokens, seconds=timeout_s
+            prompt_tokens=n_tokens, cached_tokens=0, completion_tokens=request.max_tokens, seconds=timeout_s
         )
         return None if bound is None else bound * tries
 

@@ -21,7 +21,14 @@ import orjson
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Provenance
 from steelyard.models.calls import AttemptStatus, ChatRequest
-from steelyard.models.chat_format import error_message, read_completion, retry_after_s, says_too_long
+from steelyard.models.chat_format import (
+    error_message,
+    read_completion,
+    request_fields,
+    retry_after_s,
+    says_schema_refused,
+    says_too_long,
+)
 from steelyard.models.endpoint import EndpointFault, Price, Response
 from steelyard.models.local_server import lora_field
 from steelyard.models.spec import EndpointSpec
@@ -137,7 +144,8 @@ class HttpEndpoint:
             raise EndpointFault("dropped", f"the connection to {self._url} broke off: {reason}") from None
         if status == 200:
             return read_completion(content, url=self._url, clean=self._clean)
-        return self._refusal(status, content, retry_after)
+        has_schema = request.response_schema is not None and self._native_schema
+        return self._refusal(status, content, retry_after, has_schema=has_schema)
 
     async def close(self) -> None:
         """Give up connections."""
@@ -156,19 +164,7 @@ class HttpEndpoint:
         return self._session
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": self._model_on_wire,
-            "messages": [{"role": role, "content": content} for role, content in request.messages],
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-        }
-        if request.seed is not None:
-            body["seed"] = request.seed
-        if request.response_schema is not None and self._native_schema:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "output", "strict": True, "schema": request.response_schema},
-            }
+        body = {"model": self._model_on_wire, **request_fields(request, native_schema=self._native_schema)}
         body.update(self._extra_body)
         body.update(request.extra)
         if self._adapter_ids is not None:
@@ -201,10 +197,12 @@ class HttpEndpoint:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def _refusal(self, status: int, content: bytes, retry_after: str | None) -> Response:
+    def _refusal(self, status: int, content: bytes, retry_after: str | None, *, has_schema: bool) -> Response:
         said = self._shown(content)
         if status in (400, 413, 422) and says_too_long(content):
             return Response(status=AttemptStatus.TOO_LONG, error=said)
+        if has_schema and status in (400, 422) and says_schema_refused(content):
+            return Response(status=AttemptStatus.SCHEMA_REFUSED, error=said)
         raise self._fault(status, said, retry_after)
 
     def _fault(self, status: int, said: str, retry_after: str | None) -> EndpointFault:

@@ -13,7 +13,16 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 OWN_FIELDS = frozenset(
     {
-        *("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "seed", "response_format"),
+        *(
+            "model",
+            "messages",
+            "max_tokens",
+            "max_completion_tokens",
+            "temperature",
+            "seed",
+            "response_format",
+            "tools",
+        ),
         *("n", "best_of", "stream"),
     }
 )
@@ -60,6 +69,10 @@ class EndpointSpec(Section):
     """Longest prompt plus answer in tokens, where known."""
     native_schema: bool = True
     """Whether the endpoint enforces `response_format: json_schema`; if not, the schema is written into the prompt."""
+    tools: bool = True
+    """Whether the endpoint takes tool definitions and answers with calls of them."""
+    images: bool = False
+    """Whether the endpoint takes pictures."""
     extra_body: dict[str, Any] = {}
     """Further fields sent with every request, as they are; not those the program sets itself or the budget rests on."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16

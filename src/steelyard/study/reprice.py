@@ -109,7 +109,7 @@ def _attempt_usd(attempt: Attempt, prices: Prices) -> float | None:
 
 def _call_usd(attempt: Attempt, spec: PriceSpec | None) -> float | None:
     """Price of the try that got through, without those that broke off before it."""
-    if attempt.status is AttemptStatus.TOO_LONG:
+    if attempt.status.is_turned_away:
         return 0.0  # turned away before any token was read
     if attempt.status in (AttemptStatus.TIMED_OUT, AttemptStatus.FAILED) and attempt.prompt_tokens is None:
         return 0.0  # no try got through
