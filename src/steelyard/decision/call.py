@@ -25,6 +25,7 @@ from steelyard.decision.standings import SURELY_OUT, JointDraws, draw_jointly, p
 from steelyard.economics.costs import measure
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.economics.spec import MoneySpec
+from steelyard.measure.comparing import comparisons
 from steelyard.measure.intervals import MIN_CASES, normal_quantile
 from steelyard.measure.paired import MAX_CASES
 from steelyard.measure.results import ApproachResults, on_common_cases
@@ -205,9 +206,14 @@ def _no_candidates(weighing: Weighing, excluded: Mapping[str, str]) -> Call:
         for name, results in weighing.results.items()
         if (figure := success_rate(results, alpha=weighing.alpha)).value is not None
     }
-    if not scored or all(isinstance(measure(weighing.results[name], weighing.facts[name]), str) for name in scored):
+    if not scored:
         return Call(sentence=wording.nothing_known())
     best = max(scored, key=lambda name: (scored[name].value or 0.0, name))
+    if all(isinstance(measure(weighing.results[name], weighing.facts[name]), str) for name in scored):
+        rivals = [(best, name) for name in scored if name != best]
+        pairs = comparisons(weighing.results, alpha=weighing.alpha, pairs=rivals, seed=weighing.seed)
+        not_behind = [pair.b for pair in pairs if pair.evidence != "a"]
+        return Call(sentence=wording.no_cost_known(best, scored[best], not_behind))
     return Call(sentence=wording.none_useful(best, scored[best], weighing.goal))
 
 

@@ -23,7 +23,7 @@ from steelyard.decision.verdict import EvidenceWorth, Gate, Standing, Verdict
 from steelyard.decision.worth import worth_of_evidence
 from steelyard.economics.assessment import assess
 from steelyard.economics.costs import is_tuned
-from steelyard.economics.ledger import ApproachFacts, Economics
+from steelyard.economics.ledger import ApproachFacts, Economics, Hinge
 from steelyard.economics.spec import MoneySpec
 from steelyard.figures import weakest
 from steelyard.measure.results import ApproachResults
@@ -79,7 +79,7 @@ def decide(
     )
     return Verdict(
         choice=call.choice,
-        sentence=_sentence(call, worth),
+        sentence=_sentence(weighing, call, worth, hinges),
         reasons=_reasons(weighing, draws, economics, call, excluded),
         runner_up=call.runner_up,
         p_best=call.p_best,
@@ -112,11 +112,16 @@ def decide(
 # --- private ---------------------------------------------------------------------------------------------------------
 
 
-def _sentence(call: Call, worth: EvidenceWorth | None) -> str:
-    """The call; where further cases might settle it, with how many and whether they are worth their price."""
-    if not call.is_open or call.leader is None:
+def _sentence(weighing: Weighing, call: Call, worth: EvidenceWorth | None, hinges: Sequence[Hinge]) -> str:
+    """The call; with how many cases might settle an open one, and with what a choice turns on that counts failures as free."""
+    if call.is_open and call.leader is not None:
+        return f"{call.sentence} {wording.to_settle(call.leader, call.cases_to_settle, worth)}"
+    free = next((one for one in hinges if one.name == "money.failed_task_usd"), None)
+    if call.choice is None or weighing.money.failed_task_usd > 0 or free is None:
         return call.sentence
-    return f"{call.sentence} {wording.to_settle(call.leader, call.cases_to_settle, worth)}"
+    if free.flips_at is None or free.winner_then is None or free.winner != call.choice:
+        return call.sentence
+    return f"{call.sentence} {wording.failures_are_free(free.winner_then, free.flips_at)}"
 
 
 def _standings(
@@ -190,7 +195,8 @@ def _reasons(
         )
     if leader is not None and leader == baseline:
         reasons.append(f"No other approach clearly beats {leader}, the baseline.")
-    reasons += [f"{name} is out: {because}." for name, because in excluded.items()]
+    for because in dict.fromkeys(excluded.values()):
+        reasons.append(wording.out([name for name in excluded if excluded[name] == because], because))
     return tuple(reasons)
 
 

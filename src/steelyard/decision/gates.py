@@ -115,14 +115,14 @@ def _base_fits(evidence: Evidence) -> Gate:
         is_imported = any(evidence.facts[name].is_imported for name in unpriced)
         return gate(
             "unknown",
-            f"no price is known for {wording.listed(unpriced)}",
-            "add a column cost_usd to the outcomes"
+            f"no price is known for {wording.few(unpriced)}",
+            f"say what a task costs with {_approaches(len(unpriced))}, in a column cost_usd or under approaches in the settings"
             if is_imported
             else "read one page, the vendor's price list, and write it under models.endpoints in study.yaml",
         )
     bases = sorted({evidence.facts[name].endpoint or "local" for name in asking})
-    share = wording.percent(unfit[best]) if unfit[best] else "none"
-    fine = f"{share} of the cases of {best} too long or failed, prices known"
+    share = f"{wording.percent(unfit[best])} of the cases of {best}" if unfit[best] else "no case"
+    fine = f"{share} too long or failed, prices known"
     prompt = evidence.best_where(lambda facts: facts.calls_model and not is_tuned(facts)) or best
     if any(evidence.facts[name].is_imported for name in asking):
         return gate(
@@ -292,7 +292,15 @@ def _not_compared(gate: Callable[..., Gate], evidence: Evidence, told: str, chea
     """Unknown for want of an approach; or nobody said which levers the approaches pull."""
     if all(facts.levers for facts in evidence.facts.values()):
         return gate("unknown", told, cheapest)
-    return gate("unknown", "the outcomes do not say which levers each approach pulls", "add a column levers to them")
+    return gate(
+        "unknown",
+        "the outcomes do not say which levers each approach pulls",
+        f"say it for {_approaches(len(evidence.facts))}, in a column levers or under approaches in the settings: minutes",
+    )
+
+
+def _approaches(n: int) -> str:
+    return "one approach" if n == 1 else f"{n} approaches"
 
 
 def _answered_by(gate: Callable[..., Gate], evidence: Evidence, one: str, other: str) -> Gate:

@@ -146,8 +146,37 @@ def none_useful(best: str | None, success: Figure | None, goal: GoalSpec) -> str
 
 
 def nothing_known() -> str:
-    """The verdict when no approach has a cost per successful task."""
-    return "Cannot tell: no approach has both scored cases and a known cost."
+    """The verdict when no approach has a scored case."""
+    return "Cannot tell: no approach has a scored case."
+
+
+def no_cost_known(best: str, success: Figure, not_behind: Sequence[str]) -> str:
+    """The verdict when success is known and no cost is."""
+    lead = f"By success alone {best} leads with {with_range(success, 'share')}"
+    if not_behind:
+        lead += f"; {few(not_behind)} {'is' if len(not_behind) == 1 else 'are'} not clearly behind"
+    return f"Cannot tell what a successful task costs: no approach has a known cost. {lead}."
+
+
+def failures_are_free(winner_then: str, flips_at: float) -> str:
+    """What a verdict that counts failures as nothing turns on."""
+    return f"This counts a failed task as nothing; from {usd(flips_at)} each, {winner_then} would be the cheapest."
+
+
+def out(names: Sequence[str], because: str) -> str:
+    """Approaches that are out for the same reason."""
+    return f"{names[0]} is out: {because}." if len(names) == 1 else f"{few(names)} are out, each because {because}."
+
+
+def few(names: Sequence[str], *, most: int = 5) -> str:
+    """Names in a sentence, only so many of them.
+
+    >>> few(["a", "b", "c", "d"], most=2)
+    'a, b and 2 others'
+    """
+    if len(names) <= most + 1:
+        return listed(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} others"
 
 
 def too_few(n: int) -> str:

@@ -25,7 +25,7 @@ from steelyard.report.text import one_line
 MOST_LINES = 6
 """Sentences of one kind shown in a terminal."""
 
-SMALLEST_SHARE = 0.01
+SMALLEST_SHARE = 0.02
 """Inputs with a smaller share of what is uncertain are left to --json and the report."""
 
 _LEGEND = """\
@@ -139,11 +139,11 @@ def _paybacks(verdict: Verdict) -> tuple[str, ...]:
 def _shares(verdict: Verdict) -> tuple[str, ...]:
     """Which inputs the uncertainty between the two cheapest comes from, in one line."""
     known = [(share, share.first_order.value or 0.0) for share in verdict.economics.shares]
-    told = [f"{share.label} {value:.0%}" for share, value in known if value >= SMALLEST_SHARE][:MOST_LINES]
+    told = [f"{share.label} {value:.0%}" for share, value in known if value >= SMALLEST_SHARE][:4]
     if not told:
         return ()
-    share = known[0][0]
-    return (f"Of what is uncertain about {share.a} against {share.b} comes from: {', '.join(told)}.",)
+    first = known[0][0]
+    return (f"{first.a} against {first.b}, by share of the variance: {', '.join(told)}.",)
 
 
 def _worth(verdict: Verdict) -> tuple[str, ...]:
