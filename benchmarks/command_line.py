@@ -14,7 +14,8 @@ from pathlib import Path
 from benchmarks.contenders import BenchmarkFailed
 from benchmarks.steelyard_run import COMPUTE, ENDPOINT, TASK, prepare_approach, scorer
 from benchmarks.workloads import LABELS
-from steelyard.approaches.spec import ApproachSpec, PromptSpec
+from steelyard.approaches.prompt_spec import PromptSpec
+from steelyard.approaches.spec import ApproachSpec
 from steelyard.cases.case import Case
 from steelyard.engine.journal import Journal
 from steelyard.engine.limits import ManagedEndpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from benchmarks.workloads import INSTRUCTION, LABELS, MAX_TOKENS, Job, measured, read_job
-from steelyard.approaches.approach import Answer, Prepared
+from steelyard.approaches.approach import Answer, Ask, Prepared
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.workbench import EndpointFacts, Workbench
@@ -73,7 +73,7 @@ def prepare_approach(name: str, spec: ApproachSpec, task: Task, folder: Path, *,
 def scorer(task: Task) -> Score:
     """The task's own scoring, as a run uses it."""
 
-    def score(answer: Answer, case: Case) -> Scored:
+    async def score(answer: Answer, case: Case, ask: Ask) -> Scored:
         return score_output(answer.output, case.expected, task)
 
     return score

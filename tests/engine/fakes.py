@@ -90,7 +90,7 @@ def cases(n: int, *, text: str = "ticket") -> list[Case]:
     return [Case(id=f"c{i}", input={"text": f"{text} {i}"}, expected={"label": "ok"}) for i in range(n)]
 
 
-def score(answer: Answer, case: Case) -> Scored:
+async def score(answer: Answer, case: Case, ask: Ask) -> Scored:
     """1 for the expected output, else 0."""
     return Scored(score=float(answer.output == case.expected))
 

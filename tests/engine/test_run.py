@@ -110,7 +110,7 @@ async def test_a_crash_is_recorded_with_its_message(journal: Journal) -> None:
 async def test_a_scorer_that_raises_leaves_the_case_unscored(journal: Journal) -> None:
     """Nobody's fault but the scorer's: neither wrong nor right, and the reason is kept."""
 
-    def broken(answer: Answer, case: Case) -> Scored:
+    async def broken(answer: Answer, case: Case, ask: Ask) -> Scored:
         raise ZeroDivisionError("no weights")
 
     await go(journal, FakeEndpoint(lambda _: says()), cases(1), score=broken)

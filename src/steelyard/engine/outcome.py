@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from steelyard.cases.case import SplitName
 from steelyard.models.calls import Attempt
+from steelyard.task.field_scorers import FieldScore
 
 
 class OutcomeStatus(StrEnum):
@@ -56,6 +57,12 @@ class Outcome:
     """Attempts plus own compute; `None` when any price is unknown."""
     sources: tuple[str, ...] = ()
     confidence: float | None = None
+    notes: tuple[str, ...] = ()
+    """What happened on the way: branches taken, what guards flagged."""
+    fields: Mapping[str, FieldScore] = field(default_factory=dict)
+    """How right each expected field is."""
+    judge_attempts: tuple[Attempt, ...] = ()
+    """Calls of a judge that scored the answer; no part of what the approach did, took or cost."""
     segment: str | None = None
     cluster: str | None = None
     time: str | None = None
@@ -74,6 +81,13 @@ class Outcome:
     def transport_retries(self) -> int:
         """Tries repeated because of transport faults."""
         return sum(attempt.transport_retries for attempt in self.attempts)
+
+    @property
+    def judge_usd(self) -> float | None:
+        """What judging cost; `None` where nothing was judged or a price is unknown."""
+        prices = [attempt.price_usd for attempt in self.judge_attempts]
+        known = [price for price in prices if price is not None]
+        return sum(known) if prices and len(known) == len(prices) else None
 
     @property
     def prompt_tokens(self) -> int | None:

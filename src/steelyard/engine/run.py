@@ -12,11 +12,11 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from steelyard.approaches.approach import Answer, Approach
+from steelyard.approaches.approach import Answer, Approach, Ask
 from steelyard.cases.case import Case, SplitName
 from steelyard.engine.ask import GIVEN_UP, Calls, CaseAsk, Stop
 from steelyard.engine.budget import Budget, check_prices
@@ -30,7 +30,8 @@ from steelyard.models.calls import Attempt, AttemptStatus
 from steelyard.models.endpoint import Price
 from steelyard.task.scorers import Scored
 
-Score = Callable[[Answer, Case], Scored]
+Score = Callable[[Answer, Case, Ask], Awaitable[Scored]]
+"""Scores an answer against its case; a judge asks through the door it is given, and is journalled apart."""
 
 _GRACE_S = 3.0
 """How long other calls may still end once an endpoint has turned out to be unusable."""
@@ -41,6 +42,7 @@ _STATUS_OF_LAST_CALL = {
     AttemptStatus.TIMED_OUT: OutcomeStatus.TIMED_OUT,
     AttemptStatus.FAILED: OutcomeStatus.FAILED,
     AttemptStatus.TOO_LONG: OutcomeStatus.TOO_LONG,
+    AttemptStatus.SCHEMA_REFUSED: OutcomeStatus.FAILED,
 }
 
 
@@ -253,8 +255,10 @@ class _Crew:
             crash = f"{type(error).__name__}: {error}"
             answer = Answer(output=None, valid=False, schema_pass=False, problem=crash)
         own_s = max(0.0, time.perf_counter() - began - ask.waited_s)
-        scored = self._scored(answer, case)
+        judge_ask = CaseAsk(self.calls, repeat=repeat)
+        scored = await self._scored(answer, case, judge_ask)
         attempts = tuple(ask.attempts)
+        calls_s = answer.calls_s if answer.calls_s is not None else sum(attempt.latency_s for attempt in attempts)
         return Outcome(
             approach=approach.name,
             fingerprint=approach.fingerprint,
@@ -270,19 +274,22 @@ class _Crew:
             success=None if scored.score is None else answer.valid and scored.score >= self.success_threshold,
             schema_pass=answer.schema_pass,
             attempts=attempts,
-            latency_s=own_s + sum(attempt.latency_s for attempt in attempts),
+            latency_s=own_s + calls_s,
             own_s=own_s,
             cost_usd=self._cost_usd(attempts, own_s),
             sources=answer.sources,
             confidence=answer.confidence,
+            notes=answer.notes,
+            fields=scored.fields,
+            judge_attempts=tuple(judge_ask.attempts),
             segment=case.segment,
             cluster=case.cluster,
             time=case.time,
         )
 
-    def _scored(self, answer: Answer, case: Case) -> Scored:
+    async def _scored(self, answer: Answer, case: Case, ask: Ask) -> Scored:
         try:
-            return self.score(answer, case)
+            return await self.score(answer, case, ask)
         except SteelyardError:
             raise
         except Exception as error:  # noqa: BLE001 - a scorer may be anybody's code; the case is then unscored

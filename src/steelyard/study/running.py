@@ -14,32 +14,32 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from steelyard.approaches.approach import Answer, Prepared
+from steelyard.approaches.approach import Prepared
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.workbench import EndpointFacts, Workbench
 from steelyard.cases.case import Case
 from steelyard.cases.sample import take
-from steelyard.engine.budget import Budget
+from steelyard.engine.budget import Budget, check_prices
 from steelyard.engine.estimate import dry_run
 from steelyard.engine.journal import Journal
 from steelyard.engine.limits import ManagedEndpoint, managed
 from steelyard.engine.lock import study_lock
 from steelyard.engine.progress import Progress, progress_for
 from steelyard.engine.run import RunSummary, Work, run
-from steelyard.errors import RunStopped
+from steelyard.errors import InputError, Problem, RunStopped
 from steelyard.models.endpoint import Price
 from steelyard.models.http import HttpEndpoint, hosted
 from steelyard.models.spec import EndpointSpec
 from steelyard.study import local_model
 from steelyard.study.file import StudyFile
+from steelyard.study.marking import judges_of, scorer
 from steelyard.study.material import Material
 from steelyard.study.racing import Rounds, complete_after_all
 from steelyard.study.record import read_record, run_record
 from steelyard.study.results import RunEstimate, RunResult
 from steelyard.study.scoring import journal_path, no_such_approach
 from steelyard.study.talk import Talk
-from steelyard.task.scorers import Scored, score_output
 from steelyard.task.task import Task
 
 
@@ -72,6 +72,11 @@ def plan_run(
     unknown = [name for name in approaches if name not in file.approaches]
     if unknown:
         raise no_such_approach(unknown, file.approaches)
+    models = ("local", *file.models.endpoints)
+    nobody = [name for name in judges_of(task) if name not in models]
+    if nobody:
+        hint = f"models of this study: {', '.join(models)}"
+        raise InputError(Problem(where="study.yaml:task.scoring", what=f"no model {nobody[0]!r} to judge", hint=hint))
     chosen = {name: spec for name, spec in file.approaches.items() if not approaches or name in approaches}
     test = material.splits.test
     limit = limit or file.run.limit
@@ -96,12 +101,18 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
     """
     file = plan.file
     say = Talk(sys.stderr if progress else None)
+    budget = Budget(
+        usd=budget_usd if budget_usd is not None else file.run.budget_usd,
+        calls=file.run.budget_calls,
+    )
+    judges = judges_of(plan.task)
     with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
         hosted_endpoints = {
             name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}"), spec)
             for name, spec in file.models.endpoints.items()
-            if any(approach.model == name for approach in plan.specs.values())
+            if name in judges or any(approach.model == name for approach in plan.specs.values())
         }
+        check_prices(budget, [hosted_endpoints[name] for name in judges if name in hosted_endpoints])
         bench = _workbench(plan, say=say)
         prepared = {name: prepare(name, spec, bench) for name, spec in plan.specs.items()}
         compute = compute_price(file).provenance
@@ -142,10 +153,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
                         endpoints={**hosted_endpoints, **local_endpoints},
                         journal=journal,
                         plan=plan,
-                        budget=Budget(
-                            usd=budget_usd if budget_usd is not None else file.run.budget_usd,
-                            calls=file.run.budget_calls,
-                        ),
+                        budget=budget,
                         progress=listener,
                         followed_by=None if rounds is None else rounds.more,
                     )
@@ -215,6 +223,7 @@ def _workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
         endpoints=endpoints,
         embedder=cache(lambda: local_model.embedder(say)),
         base_gguf=cache(lambda: local_model.gguf(models.local, plan.folder, say)),
+        study=plan.folder,
         cpu_hour_usd=models.local.cpu_hour_usd,
         say=say,
     )
@@ -279,9 +288,14 @@ async def _run(
     progress: Progress | None,
     followed_by: Callable[[], Sequence[Work]] | None,
 ) -> RunSummary:
-    def score(answer: Answer, case: Case) -> Scored:
-        return score_output(answer.output, case.expected, plan.task)
-
+    score = scorer(
+        plan.task,
+        embedder=lambda: local_model.embedder(Talk(None)),
+        enforces_schema={
+            "local": True,
+            **{name: spec.native_schema for name, spec in plan.file.models.endpoints.items()},
+        },
+    )
     try:
         return await run(
             work,
@@ -306,7 +320,10 @@ def _local_endpoint(
     plan: Plan, prepared: Mapping[str, Prepared], work: Sequence[Work], journal: Journal, say: Callable[[str], None]
 ) -> Iterator[dict[str, ManagedEndpoint]]:
     """The local model's endpoint, with its server started only if a call is left to make."""
-    waiting = [one for one in work if one.approach.endpoint == "local" and any(True for _ in one.left(journal))]
+    asks_local = {one.approach.name for one in work if one.approach.endpoint == "local"}
+    if "local" in judges_of(plan.task):
+        asks_local = {one.approach.name for one in work}
+    waiting = [one for one in work if one.approach.name in asks_local and any(True for _ in one.left(journal))]
     adapters = {
         one.adapter_digest: one.adapter
         for one in prepared.values()
