@@ -24,7 +24,7 @@ from steelyard.models.calls import Attempt, AttemptStatus, ChatRequest, Message
 MEASUREMENT_KEYS = {
     *("approach", "fingerprint", "split", "case_id", "repeat", "status", "success", "score", "schema_pass", "retried"),
     *("extra_calls", "transport_retries", "latency_s", "own_s", "cost_usd", "prompt_tokens", "cached_tokens"),
-    *("completion_tokens", "review_seconds", "corrected", "segment", "cluster", "time"),
+    *("completion_tokens", "review_seconds", "corrected", "segment", "cluster", "time", "judge_cost_usd"),
 }
 REQUEST = ChatRequest(endpoint="e", messages=(Message("system", "be brief"), Message("user", "häm?")), max_tokens=4)
 
