@@ -93,6 +93,18 @@ def test_a_study_and_an_imported_file_fit(schema: dict[str, Any], tmp_path: Path
     assert problems(schema, command_line("decide", "--outcomes", file, "--json").json) == []
 
 
+@pytest.mark.realdata
+def test_published_results_fit(schema: dict[str, Any], shared_data: Path) -> None:
+    """Every table of per-case results gives a verdict of the published shape, known costs or not."""
+    files = sorted(shared_data.glob("results_*/results.csv"))
+    assert files
+    for file in files:
+        done = command_line("decide", "--outcomes", file, "--json")
+        assert done.code == 0, done.err
+        assert problems(schema, done.json) == [], file
+        assert done.json["sentence"]
+
+
 def test_what_is_wrong_is_refused(schema: dict[str, Any]) -> None:
     """An unknown key, a figure without provenance, an open gate without evidence that would settle it."""
     good = weigh(study({"zero-shot": 0.55, "workflow": 0.95})).to_json()

@@ -8,7 +8,7 @@ from steelyard.decision.plan import PlanFile, Step
 from steelyard.decision.spec import GoalSpec
 from steelyard.decision.wording import listed, percent, usd, usd_per_month
 from steelyard.economics.flips import plain
-from steelyard.economics.ledger import BreakEven, Hinge
+from steelyard.economics.ledger import BreakEven, Hinge, Ledger
 from steelyard.figures import Figure
 
 NOBODY = "no approach"
@@ -107,6 +107,17 @@ def cost_reason(name: str, success: Figure, cost: Figure) -> str:
     value = "unknown" if cost.value is None else usd(cost.value)
     rate = "unknown" if success.value is None else percent(success.value)
     return f"{name} is stated to succeed in {rate}{of_n} and would cost {value} per successful task{between}."
+
+
+def at_stake(choice: Ledger, rival: Ledger, successes: float, rival_successes: float) -> str | None:
+    """What a month costs in all with the choice and with its rival."""
+    ours, theirs = choice.total_usd_per_month.value, rival.total_usd_per_month.value
+    if ours is None or theirs is None:
+        return None
+    return (
+        f"In all {choice.approach} costs {usd_per_month(ours)} for {successes:,.0f} successful tasks, {rival.approach}"
+        f" {usd_per_month(theirs)} for {rival_successes:,.0f}."
+    )
 
 
 def tuning_ceiling(ceiling: float, cost: float, volume: float) -> str:

@@ -290,6 +290,13 @@ def _worded(
         else f"{one.name} is out: {one.excluded_because}."
         for one in verdict.approaches
     ]
+    if verdict.runner_up is not None:
+        told = plan_wording.at_stake(
+            verdict.economics.ledger_of(choice),
+            verdict.economics.ledger_of(verdict.runner_up),
+            *(plan.money.volume_per_month * weighed[name].estimates.success for name in (choice, verdict.runner_up)),
+        )
+        reasons += [told] if told else []
     turned = _turned_by_changes(plan, choice, weighed, file)
     ceiling = _best_tuning_could_cost(plan, taken, file)
     no_tuning = not is_tuned(taken.facts) and (ceiling is None or ceiling > taken.cost_per_success)
@@ -300,6 +307,7 @@ def _worded(
         changes.append(crossing.sentence)
         if crossing.volume is not None:
             changes.append(plan_wording.assumptions(plan))
+    changes += [one.sentence for one in verdict.economics.paybacks if {one.a, one.b} == {choice, verdict.runner_up}]
     if turned is not None:
         changes.append(plan_wording.stable_task(turned, choice))
     rival = verdict.runner_up
