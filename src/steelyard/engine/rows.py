@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 
 from steelyard.engine.outcome import Outcome, OutcomeStatus
-from steelyard.models.calls import Attempt, AttemptStatus, ChatRequest, Message
+from steelyard.models.calls import Attempt, AttemptStatus, ChatRequest, Message, Tool, ToolCall
+from steelyard.task.field_scorers import FieldScore
 
 CALL_COLUMNS = (
     "digest, endpoint, model, request, status, text, error, prompt_tokens, cached_tokens, completion_tokens, latency_s,"
@@ -26,7 +27,8 @@ OUTCOME_COLUMNS = (
 MEASUREMENT_COLUMNS = (
     "approach, fingerprint, split, case_id, repeat, status, success, score, schema_pass, retried, extra_calls,"
     " transport_retries, latency_s, own_s, cost_usd, prompt_tokens, cached_tokens, completion_tokens,"
-    " NULL AS review_seconds, NULL AS corrected, segment, cluster, time"
+    " NULL AS review_seconds, NULL AS corrected, segment, cluster, time,"
+    " json_extract(payload, '$.judge_usd') AS judge_cost_usd"
 )
 STEP_SUMS = """
 SELECT approach, json_extract(made.value, '$[1]') AS step, count(*),
@@ -49,7 +51,7 @@ def call_row(request: ChatRequest, attempt: Attempt) -> Row:
         attempt.model,
         request_json(request),
         attempt.status.value,
-        _storable(attempt.text),
+        _storable(_answer_text(attempt)),
         None if attempt.error is None else _storable(attempt.error),
         attempt.prompt_tokens,
         attempt.cached_tokens,
@@ -64,12 +66,17 @@ def call_row(request: ChatRequest, attempt: Attempt) -> Row:
 def attempt_from(row: Row, *, step: str = "answer", extra: bool = False, replayed: bool = True) -> Attempt:
     """The attempt a row of `calls` describes (all of `CALL_COLUMNS`)."""
     digest, endpoint, model, _, status, text, error, prompt, cached, completion, latency, price, retries, started = row
+    tool_calls: tuple[ToolCall, ...] = ()
+    if status == AttemptStatus.CALLED_TOOLS:
+        text, called = orjson.loads(text)
+        tool_calls = tuple(ToolCall(*call) for call in called)
     return Attempt(
         digest=digest,
         endpoint=endpoint,
         model=model,
         status=AttemptStatus(status),
         text=text,
+        tool_calls=tool_calls,
         error=error,
         prompt_tokens=prompt,
         cached_tokens=cached,
@@ -85,10 +92,10 @@ def attempt_from(row: Row, *, step: str = "answer", extra: bool = False, replaye
 
 
 def request_json(request: ChatRequest) -> str:
-    """A request as the journal keeps it: without address and key, which it never had."""
-    body = {
+    """A request as the journal keeps it: without address and key, which it never had, and pictures by digest."""
+    body: dict[str, Any] = {
         "endpoint": request.endpoint,
-        "messages": [tuple(message) for message in request.messages],
+        "messages": [message.parts() for message in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         "seed": request.seed,
@@ -96,20 +103,23 @@ def request_json(request: ChatRequest) -> str:
         "adapter": request.adapter,
         "extra": request.extra,
     }
+    if request.tools:
+        body["tools"] = request.tools
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def request_from(text: str) -> ChatRequest:
     """The request that `request_json` wrote."""
     body = orjson.loads(text)
-    body["messages"] = tuple(Message(role, content) for role, content in body["messages"])
+    body["messages"] = tuple(Message.from_parts(parts) for parts in body["messages"])
+    body["tools"] = tuple(Tool(**tool) for tool in body.get("tools", ()))
     return ChatRequest(**body)
 
 
 def outcome_row(outcome: Outcome) -> Row:
     """One row of `outcomes`, in the order of `OUTCOME_COLUMNS`."""
     attempts = outcome.attempts
-    payload = {
+    payload: dict[str, Any] = {
         "output": outcome.output,
         "problem": outcome.problem,
         "unscored_because": outcome.unscored_because,
@@ -117,6 +127,14 @@ def outcome_row(outcome: Outcome) -> Row:
         "confidence": outcome.confidence,
         "calls": [(a.digest, a.step, a.extra, a.replayed) for a in attempts],
     }
+    # Most outcomes have none of these; what is not there takes no room.
+    if outcome.notes:
+        payload["notes"] = outcome.notes
+    if outcome.fields:
+        payload["fields"] = {name: (one.score, one.verdict) for name, one in outcome.fields.items()}
+    if outcome.judge_attempts:
+        payload["judge_calls"] = [(a.digest, a.step, a.extra, a.replayed) for a in outcome.judge_attempts]
+        payload["judge_usd"] = outcome.judge_usd
     return (
         outcome.approach,
         outcome.fingerprint,
@@ -152,11 +170,15 @@ def outcome_from(row: Mapping[str, Any], call: Callable[[str], Row | None]) -> O
         call: Finds a row of `calls` by digest.
     """
     payload = orjson.loads(row["payload"])
-    attempts = []
-    for digest, step, extra, replayed in payload["calls"]:
-        found = call(digest)
-        if found is not None:
-            attempts.append(attempt_from(found, step=step, extra=extra, replayed=replayed))
+
+    def attempts_of(calls: list[tuple[str, str, bool, bool]]) -> tuple[Attempt, ...]:
+        rows = [(call(digest), step, extra, replayed) for digest, step, extra, replayed in calls]
+        return tuple(
+            attempt_from(found, step=step, extra=extra, replayed=replayed)
+            for found, step, extra, replayed in rows
+            if found is not None
+        )
+
     return Outcome(
         approach=row["approach"],
         fingerprint=row["fingerprint"],
@@ -171,12 +193,18 @@ def outcome_from(row: Mapping[str, Any], call: Callable[[str], Row | None]) -> O
         unscored_because=payload["unscored_because"],
         success=None if row["success"] is None else bool(row["success"]),
         schema_pass=bool(row["schema_pass"]),
-        attempts=tuple(attempts),
+        attempts=attempts_of(payload["calls"]),
         latency_s=row["latency_s"],
         own_s=row["own_s"],
         cost_usd=row["cost_usd"],
         sources=tuple(payload["sources"]),
         confidence=payload["confidence"],
+        notes=tuple(payload.get("notes", ())),
+        fields={
+            name: FieldScore(score=score, verdict=verdict)
+            for name, (score, verdict) in payload.get("fields", {}).items()
+        },
+        judge_attempts=attempts_of(payload.get("judge_calls", [])),
         segment=row["segment"],
         cluster=row["cluster"],
         time=row["time"],
@@ -203,6 +231,15 @@ def _payload_json(payload: dict[str, Any]) -> str:
     except (TypeError, ValueError):
         payload = {**payload, "output": None, "problem": f"the output cannot be stored: {payload['output']!r}"[:500]}
         return orjson.dumps(payload, default=repr).decode("utf-8", "replace")
+
+
+def _answer_text(attempt: Attempt) -> str:
+    """What the text column holds: the text, or with it what was asked of tools, where the status says so."""
+    if attempt.status is not AttemptStatus.CALLED_TOOLS:
+        return attempt.text
+    return orjson.dumps(
+        [_storable(attempt.text), [[_storable(one) for one in call] for call in attempt.tool_calls]]
+    ).decode()
 
 
 def _storable(text: str) -> str:
