@@ -13,17 +13,8 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 OWN_FIELDS = frozenset(
     {
-        *(
-            "model",
-            "messages",
-            "max_tokens",
-            "max_completion_tokens",
-            "temperature",
-            "seed",
-            "response_format",
-            "tools",
-        ),
-        *("n", "best_of", "stream"),
+        *("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "seed", "response_format"),
+        *("tools", "n", "best_of", "stream"),
     }
 )
 """Request fields that `extra_body` may not set: ours, those that multiply the answers paid for, and streaming."""

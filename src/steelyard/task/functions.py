@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,14 +92,21 @@ def resolve_scoring(
 
 
 def _loaded(path: Path, digest: str, *, where: str) -> object:
-    # The digest in the name: an edited file is another module, and two studies may both have a checks.py.
-    specification = importlib.util.spec_from_file_location(f"steelyard_study_{path.stem}_{digest}", path)
+    # Path and digest in the name: an edited file is another module, and two studies may both have a checks.py.
+    key = hashlib.blake2b(f"{path}:{digest}".encode(), digest_size=16).hexdigest()
+    specification = importlib.util.spec_from_file_location(f"steelyard_study_{path.stem}_{key}", path)
     assert specification is not None
     assert specification.loader is not None
+    known = sys.modules.get(specification.name)
+    if known is not None:
+        return known
     module = importlib.util.module_from_spec(specification)
+    # Annotations that are text, as with `from __future__ import annotations`, are looked up in the module by its name.
+    sys.modules[specification.name] = module
     try:
         specification.loader.exec_module(module)
     except Exception as error:  # the study's own code may raise anything
+        del sys.modules[specification.name]
         raise InputError(
             Problem(what=f"{path.name} cannot be loaded: {type(error).__name__}: {error}", where=where)
         ) from error

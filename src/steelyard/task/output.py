@@ -94,10 +94,10 @@ def validate(output: Mapping[str, Any], task: Task) -> str | None:
     return validate_schema(output, task.output_schema)
 
 
-def validate_schema(output: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
-    """As `validate`, against any schema of an object."""
+def validate_schema(value: Any, schema: Mapping[str, Any]) -> str | None:  # noqa: ANN401 - any JSON value
+    """As `validate`, of any value against any schema; the draft is the one `$schema` names, else 2020-12."""
     validator = _compiled(orjson.dumps(schema))
-    instance = dict(output)
+    instance = dict(value) if isinstance(value, Mapping) else value
     try:
         if validator.is_valid(instance):
             return None
@@ -142,7 +142,8 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 @lru_cache(maxsize=64)
 def _compiled(schema: bytes) -> jsonschema_rs.Validator:
-    return jsonschema_rs.validator_for(orjson.loads(schema), retriever=_refuse)
+    # Whether `format` is asserted differs by draft, and is an annotation since 2019-09: here it is one in all of them.
+    return jsonschema_rs.validator_for(orjson.loads(schema), retriever=_refuse, validate_formats=False)
 
 
 def _refuse(uri: str) -> Any:  # noqa: ANN401 - the library's signature

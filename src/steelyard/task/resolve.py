@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
 import orjson
+from pydantic import BaseModel, PydanticInvalidForJsonSchema, PydanticUserError
 
 from steelyard.errors import InputError, Problem
-from steelyard.task.functions import resolve_scoring
+from steelyard.task.functions import load_function, resolve_scoring
+from steelyard.task.json_schema import sound_object_schema
 from steelyard.task.spec import TaskSpec
 from steelyard.task.task import Task
 
 _WHERE = "study.yaml:task.output_schema"
 _MAX_SCHEMA_BYTES = 1_000_000
-_DRAFTS = (
-    "https://json-schema.org/draft/2020-12/schema",
-    "https://json-schema.org/draft/2019-09/schema",
-    "http://json-schema.org/draft-07/schema",
-    "http://json-schema.org/draft-06/schema",
-    "http://json-schema.org/draft-04/schema",
-)
 
 
 def resolve_task(spec: TaskSpec, folder: Path) -> Task:
@@ -34,18 +28,18 @@ def resolve_task(spec: TaskSpec, folder: Path) -> Task:
         folder: The study folder; a schema file must lie inside it.
 
     Returns:
-        The task. Its schema has an object for `properties` and refers to nothing outside itself, so that checking an
-        output never opens a file or a connection.
+        The task, with a schema as `sound_object_schema` gives it.
 
     Raises:
-        InputError: The schema file is missing, outside the folder, too large or not JSON; the schema is not valid
-            JSON Schema, does not describe an object, refers to something outside itself, or knows nothing of an
-            expected field.
+        InputError: The schema file is missing, outside the folder, too large or not JSON; the Pydantic model cannot be
+            loaded or is none; the schema is not sound, or knows nothing of an expected field.
     """
     definitions = spec.labels if isinstance(spec.labels, dict) else None
     labels = tuple(spec.labels or ())
     if spec.output_schema is None:
         schema = schema_of_fields(tuple(spec.expected), labels)
+    elif isinstance(spec.output_schema, str) and ".py:" in spec.output_schema:
+        schema = _checked(_of_model(spec.output_schema, folder), _WHERE, spec.expected)
     elif isinstance(spec.output_schema, str):
         schema, where = _load(spec.output_schema, folder)
         schema = _checked(schema, where, spec.expected)
@@ -56,6 +50,7 @@ def resolve_task(spec: TaskSpec, folder: Path) -> Task:
         instruction=spec.instruction.strip(),
         input_fields=tuple(spec.input),
         expected_fields=tuple(spec.expected),
+        image_fields=tuple(spec.images),
         output_schema=schema,
         labels=labels,
         label_definitions=definitions,
@@ -134,39 +129,9 @@ def _load(name: str, folder: Path) -> tuple[Any, str]:
 
 
 def _checked(schema: Any, where: str, expected: list[str]) -> dict[str, Any]:  # noqa: ANN401 - any JSON or YAML value
-    """The schema with plain properties, or every problem it has."""
-    if not isinstance(schema, dict):
-        raise InputError(
-            Problem(what=f"the schema is a {type(schema).__name__}, not an object", where=where, hint=_EXAMPLE)
-        )
-    _refuse_outside_references(schema, where)
-    try:
-        orjson.dumps(schema)
-    except TypeError as error:  # YAML knows dates, keys that are not text, and integers of any size
-        raise InputError(
-            Problem(
-                what=f"the schema holds something JSON does not know ({error})",
-                where=where,
-                hint="put dates and keys in quotes",
-            )
-        ) from error
-    try:
-        jsonschema_rs.meta.validate(schema)
-        jsonschema_rs.validator_for(schema, retriever=_refuse)
-    except jsonschema_rs.ValidationError as error:
-        place = ".".join(str(part) for part in error.instance_path)
-        raise InputError(
-            Problem(
-                what=f"not a valid JSON Schema: {error.message[:300]}",
-                where=f"{where}.{place}" if place else where,
-                hint="see https://json-schema.org/understanding-json-schema for what each keyword takes",
-            )
-        ) from error
-    if schema.get("type") != "object":
-        raise InputError(
-            Problem(what=f"the schema has type {schema.get('type')!r}, not 'object'", where=where, hint=_EXAMPLE)
-        )
-    properties = schema.get("properties", {})
+    """The schema, known to be sound and to know every expected field."""
+    sound = sound_object_schema(schema, where=where)
+    properties = sound["properties"]
     problems = [
         Problem(
             what=f"the expected field {name!r} is not among the schema's properties",
@@ -178,55 +143,30 @@ def _checked(schema: Any, where: str, expected: list[str]) -> dict[str, Any]:  #
     ]
     if problems:
         raise InputError(problems)
-    # `true` and `false` are schemas too; spelled out, every property has the same shape for the code that reads them.
-    plain = {
-        name: ({} if rule is True else {"not": {}} if rule is False else rule) for name, rule in properties.items()
-    }
-    return {**schema, "properties": plain}
+    return sound
 
 
-_EXAMPLE = "write {type: object, properties: {FIELD: {type: string}}, required: [FIELD]}"
-
-
-def _refuse_outside_references(schema: Mapping[str, Any], where: str) -> None:
-    dialect = schema.get("$schema")
-    if dialect is not None and str(dialect).rstrip("#") not in _DRAFTS:
+def _of_model(reference: str, folder: Path) -> dict[str, Any]:
+    """The JSON Schema of a Pydantic model of the study."""
+    model, _ = load_function(reference, folder, where=_WHERE)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise InputError(
             Problem(
-                what=f"unknown schema dialect {dialect!r}",
-                where=f"{where}.$schema",
-                hint=f"leave it out, or write {_DRAFTS[0]!r}",
+                what=f"{reference} is not a Pydantic model",
+                where=_WHERE,
+                hint="name a class that inherits from pydantic.BaseModel, or a .json file with a JSON Schema",
             )
         )
-    outside = sorted({target for target in _references(schema) if not target.startswith("#")})
-    if outside:
+    try:
+        return model.model_json_schema()
+    except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
         raise InputError(
-            [
-                Problem(
-                    what=f"the schema refers to {target!r}, outside itself",
-                    where=where,
-                    hint="copy that part under '$defs' and refer to it as '#/$defs/NAME'",
-                )
-                for target in outside
-            ]
-        )
-
-
-def _references(node: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
-    """Every `$ref`. A literal under `const`, `enum`, `default` or `examples` is a value, not a schema."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(value, str):
-                yield value
-            elif key not in ("const", "enum", "default", "examples"):
-                yield from _references(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _references(value)
-
-
-def _refuse(uri: str) -> Any:  # noqa: ANN401 - the library's signature
-    raise ValueError(f"{uri} lies outside the schema")
+            Problem(
+                what=f"{reference} has no JSON Schema: {error.message}",
+                where=_WHERE,
+                hint="use fields that JSON can hold, or describe them with pydantic.WithJsonSchema",
+            )
+        ) from error
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

@@ -96,12 +96,15 @@ class TaskSpec(Section):
     """What to do, in words a model and a new colleague would both understand."""
     input: Annotated[list[str], Field(min_length=1)]
     """Input fields of a case that the model sees, in this order."""
+    images: tuple[str, ...] = ()
+    """Input fields that hold a picture each, or a list of them: a path inside the study folder, a `data:` URL or an
+    `https:` address, which the endpoint fetches. PNG, JPEG, GIF and WebP up to 20 MB. Templates see `[image]`."""
     expected: Annotated[list[str], Field(min_length=1)]
     """Fields of the expected output; one field with `labels` makes a classification task."""
     labels: list[str] | dict[str, str] | None = None
     """Allowed values of the one expected field, or value: definition. Definitions go into the prompt."""
     output_schema: str | dict[str, Any] | None = None
-    """JSON Schema of the output, inline or a file in the study folder. Left out, it follows from `expected` and
+    """JSON Schema of the output, inline, a file in the study folder, or `FILE.py:NAME` of a Pydantic model. Left out, it follows from `expected` and
     `labels`: one field holds text, several hold text, numbers, booleans or null."""
     scorer: ScorerName = "exact"
     """`exact`: every expected field equal; `normalised`: equal after case, spacing and punctuation are folded;
@@ -119,10 +122,17 @@ class TaskSpec(Section):
     def _one_field_without_a_list(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
         if isinstance(value, dict):
             value = dict(value)
-            for key in ("input", "expected"):
+            for key in ("input", "images", "expected"):
                 if isinstance(value.get(key), str):
                     value[key] = [value[key]]
         return value
+
+    @model_validator(mode="after")
+    def _images_are_input(self) -> TaskSpec:
+        unknown = [name for name in self.images if name not in self.input]
+        if unknown:
+            raise ValueError(f"images names {unknown[0]!r}, which is not among the input fields")
+        return self
 
     @model_validator(mode="after")
     def _scoring_is_of_expected_fields(self) -> TaskSpec:

@@ -27,6 +27,8 @@ class Task:
     labels: tuple[str, ...] = ()
     """Allowed values of the one expected field in a classification task; else empty."""
     label_definitions: Mapping[str, str] | None = None
+    image_fields: tuple[str, ...] = ()
+    """Input fields that hold pictures; a subset of `input_fields`."""
     scorer: ScorerName = "exact"
     scoring: Mapping[str, FieldScoring] | None = None
     """By expected field, all of them; `None` where `scorer` says it for all."""
@@ -62,4 +64,6 @@ class Task:
         if self.scoring is not None:
             scoring = {name: one.model_dump(mode="json", exclude_unset=True) for name, one in self.scoring.items()}
             body += [scoring, dict(self.function_digests)]
+        if self.image_fields:
+            body.append(self.image_fields)
         return hashlib.blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
