@@ -23,6 +23,7 @@ from steelyard.engine.entries import DropRecord, RunRecord, Spent, StepSums, Tra
 from steelyard.engine.outcome import Outcome
 from steelyard.engine.rows import (
     CALL_COLUMNS,
+    FIELD_VERDICTS,
     MEASUREMENT_COLUMNS,
     OUTCOME_COLUMNS,
     STEP_SUMS,
@@ -242,6 +243,20 @@ class Journal:
         """
         condition, values = of_versions(fingerprints, split)
         return tuple(StepSums(*row) for row in self._rows(STEP_SUMS.format(condition=condition), values))
+
+    def field_verdicts(self, fingerprints: Mapping[str, str], *, split: str) -> Iterator[dict[str, Any]]:
+        """How right each field of each outcome is: `approach`, `case_id`, `repeat`, `cluster`, `field`, `score`, `verdict`.
+
+        Args:
+            fingerprints: Version of each approach, by name.
+            split: Only outcomes of this split.
+        """
+        condition, values = of_versions(fingerprints, split)
+        with self._reading():
+            cursor = self._reader.execute(FIELD_VERDICTS.format(condition=condition), values)
+            names = [column[0] for column in cursor.description]
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
 
     def n_cases_done(self, fingerprints: Mapping[str, str], *, split: str) -> dict[str, int]:
         """Cases with an outcome, by approach; arguments as above."""

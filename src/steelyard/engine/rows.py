@@ -40,6 +40,13 @@ FROM outcomes, json_each(outcomes.payload, '$.calls') AS made
 {condition} GROUP BY approach, step ORDER BY approach, min(made.key), step
 """
 """Query of `StepSums`; an outcome's payload names its calls as digest, step and more."""
+FIELD_VERDICTS = """
+SELECT approach, case_id, repeat, cluster, scored.key AS field, json_extract(scored.value, '$[0]') AS score,
+    json_extract(scored.value, '$[1]') AS verdict
+FROM outcomes, json_each(outcomes.payload, '$.fields') AS scored
+{condition} ORDER BY outcomes.id, scored.id
+"""
+"""Query of `Journal.field_verdicts`."""
 Row = tuple[Any, ...]
 
 
