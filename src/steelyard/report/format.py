@@ -99,6 +99,15 @@ def count(value: float) -> str:
     return f"{sign}{size:.1f}" if size >= 9.995 else f"{sign}{size:.2f}"
 
 
+def known_count(value: float) -> str:
+    """A count that may not be a number, which is then `unknown`.
+
+    >>> known_count(1234), known_count(float("nan"))
+    ('1,234', 'unknown')
+    """
+    return count(value) if math.isfinite(value) else UNKNOWN
+
+
 def p_value(value: float | None) -> str:
     """A p-value, or that there are too few cases for one.
 

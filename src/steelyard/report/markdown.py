@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from steelyard.decision.verdict import FactorCell
 from steelyard.measure.scorecard import Comparison
 from steelyard.report.content import Method, ReportContent, WorstCase
 from steelyard.report.format import (
@@ -178,18 +179,18 @@ def _factors(content: ReportContent) -> list[str]:
         rows = [
             (
                 escape(row.title),
-                *(
-                    f"{escape(row.cells[name].text)} {marker(cell_provenance(row.cells[name]))}"
-                    if name in row.cells
-                    else "–"
-                    for name in several
-                ),
+                *(_factor(row.cells[name]) if name in row.cells else "–" for name in several),
             )
             for row in content.verdict.factors
         ]
         found = table(("Factor", *(escape(name) for name in several)), rows if several else [])
         lines += found if several == names[:3] or not found else folded(f"The other approaches ({len(several)})", found)
     return lines
+
+
+def _factor(found: FactorCell) -> str:
+    provenance = cell_provenance(found)
+    return escape(found.text) + (f" {marker(provenance)}" if provenance else "")
 
 
 def _segments(content: ReportContent) -> list[str]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from steelyard.economics.ledger import TERMS, Ledger
 from steelyard.report.content import ReportContent
-from steelyard.report.format import count, marker, money, seconds
+from steelyard.report.format import count, known_count, marker, money, seconds
 from steelyard.report.markup import bullets, cell, escape, folded, table
 from steelyard.report.pairs import NONE, PairRow, pair_rows
 from steelyard.report.sweep_plot import sweep_rows
-from steelyard.report.table import TERM_TITLES
+from steelyard.report.table import TERM_TITLES, no_ledger_reasons
 
 
 def money_sections(content: ReportContent) -> list[str]:
@@ -23,6 +23,10 @@ def money_sections(content: ReportContent) -> list[str]:
 
 def _ledger(content: ReportContent) -> list[str]:
     economics = content.verdict.economics
+    if not any(ledger.lines for ledger in economics.ledgers):
+        reasons = "; ".join(escape(reason) for reason in no_ledger_reasons(economics))
+        because = f": {reasons}" if reasons else ""
+        return ["## The full cost of one successful task", "", f"No ledger could be made{because}.", ""]
     lines = [
         "## The full cost of one successful task",
         "",
@@ -79,8 +83,8 @@ def _steps(ledger: Ledger) -> list[str]:
             (
                 escape(step.step),
                 f"{escape(count(step.calls))} m",
-                f"{escape(count(step.prompt_tokens))} m",
-                f"{escape(count(step.completion_tokens))} m",
+                f"{escape(known_count(step.prompt_tokens))} m",
+                f"{escape(known_count(step.completion_tokens))} m",
                 f"{escape(seconds(step.seconds))} m",
                 f"{'unknown' if step.usd is None else escape(money(step.usd))} {letter}",
             )

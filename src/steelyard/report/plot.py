@@ -46,13 +46,14 @@ class PlotPoint:
 
 
 def plottable(scorecards: Sequence[Scorecard]) -> tuple[list[PlotPoint], list[str]]:
-    """The approaches that have both figures, and a sentence for each one that has not."""
-    points, left_out = [], []
+    """The approaches that have both figures, and a sentence for each reason why others have not."""
+    points: list[PlotPoint] = []
+    absent: dict[str, list[str]] = {}
     for card in scorecards:
         cost, success = card.cost_per_success_usd, card.success
         if cost.value is None or success.value is None or not math.isfinite(cost.value):
             reason = cost.unknown_because or success.unknown_because or "its cost is not finite"
-            left_out.append(f"{card.name} is not drawn: {reason}")
+            absent.setdefault(reason, []).append(card.name)
             continue
         points.append(
             PlotPoint(
@@ -65,7 +66,7 @@ def plottable(scorecards: Sequence[Scorecard]) -> tuple[list[PlotPoint], list[st
                 success_high=_or(success.high, success.value),
             )
         )
-    return points, left_out
+    return points, [f"not drawn: {', '.join(names)} ({reason})" for reason, names in absent.items()]
 
 
 def plot_svg(

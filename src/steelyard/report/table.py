@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from steelyard.decision.verdict import FactorCell, Standing, Verdict
-from steelyard.economics.ledger import TermName
+from steelyard.economics.ledger import Economics, TermName
 from steelyard.figures import Figure, Provenance, weakest
 from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.measure.segments import SegmentDifference
@@ -122,7 +122,13 @@ def unknown_notes(scorecards: Sequence[Scorecard]) -> list[str]:
                 found.setdefault(because, {}).setdefault(column.title, []).append(card.name)
     notes = []
     for because, columns in found.items():
-        figures = "; ".join(f"{title} of {', '.join(names)}" for title, names in columns.items())
+        by_names: dict[tuple[str, ...], list[str]] = {}
+        for title, names in columns.items():
+            by_names.setdefault(tuple(names), []).append(title)
+        figures = "; ".join(
+            f"{', '.join(titles)} of {'all approaches' if 1 < len(names) == len(scorecards) else ', '.join(names)}"
+            for names, titles in by_names.items()
+        )
         notes.append(f"{figures}: unknown, {because}")
     return notes
 
@@ -158,10 +164,17 @@ def detectable_text(comparison: Comparison) -> str:
     return UNKNOWN if value is None else points(value).removeprefix("+")
 
 
-def cell_provenance(cell: FactorCell) -> Provenance:
-    """Where the numbers of a decision factor come from: the weakest of them."""
+def cell_provenance(cell: FactorCell) -> Provenance | None:
+    """Where the numbers of a decision factor come from: the weakest of them; `None` where it has none."""
     figures = [*cell.parts.values(), *([] if cell.figure is None else [cell.figure])]
-    return weakest(figure.provenance for figure in figures if figure.value is not None)
+    known = [figure.provenance for figure in figures if figure.value is not None]
+    return weakest(known) if known else None
+
+
+def no_ledger_reasons(economics: Economics) -> list[str]:
+    """Why approaches have no ledger, each reason once."""
+    reasons = [one.total_usd_per_month.unknown_because for one in economics.ledgers if not one.lines]
+    return list(dict.fromkeys(reason for reason in reasons if reason))
 
 
 def settle_text(verdict: Verdict) -> str:

@@ -50,7 +50,7 @@ def build_content(outcomes: Outcomes, path: Path, *, command: str) -> ReportCont
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return ReportContent(
-        study=path.resolve().stem,
+        study=path.resolve().name,
         instruction="",
         scorecards=scores.scorecards,
         comparisons=scores.comparisons,
