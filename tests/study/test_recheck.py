@@ -14,7 +14,7 @@ import pytest
 import steelyard
 from steelyard.errors import InputError
 from steelyard.study.history import HISTORY_FILE, read_history
-from tests.cli.tickets import serving, write_study
+from tests.cli.tickets import serving, ticket_rows, write_cases, write_study
 from tests.cli.tickets import steelyard as command_line
 
 PRICE = "{input: 1000, output: 1000, source: 'https://prices.example.com', as_of: 2026-11-01}"
@@ -67,8 +67,7 @@ def test_without_a_verdict_there_is_nothing_to_recheck(folder: Path) -> None:
 
 def test_todays_price_is_put_on_the_journalled_tokens_and_may_turn_the_verdict(folder: Path) -> None:
     """A price that rises tenfold makes the other model the choice; the message names the field and both prices."""
-    study = steelyard.load(folder)
-    before = study.decide().verdict
+    steelyard.load(folder).decide()
     edit(folder, "input: 1000, output: 1000", "input: 10000, output: 10000")
     found = steelyard.load(folder).recheck()
     assert not found.stands
@@ -76,18 +75,13 @@ def test_todays_price_is_put_on_the_journalled_tokens_and_may_turn_the_verdict(f
     assert "models.endpoints.stub.price_per_million went from 1,000 in, 1,000 out to 10,000 in" in found.sentence
     (change,) = found.changes
     assert change.turns
-    ledger = {one.approach: one for one in before.economics.ledgers}["cheap"]
-    again = {one.approach: one for one in found.verdict.economics.ledgers}["cheap"]
-    calls = {line.name: line.usd_per_month.value for line in ledger.lines}
-    calls_now = {line.name: line.usd_per_month.value for line in again.lines}
-    own = sum(one.own_s for one in _outcomes(folder)) / len(_outcomes(folder)) / 3600 * 0.05 * 10_000
-    assert (calls_now["model_calls"] or 0) - own == pytest.approx(10 * ((calls["model_calls"] or 0) - own), rel=1e-9)
+    with steelyard.load(folder)._evidence(()) as (evidence, _):
+        cheap = evidence.results["cheap"]
+    per_task = cheap.own_s / 3600 * 0.05 + (cheap.prompt_tokens + cheap.completion_tokens) * 10_000 / 1e6
+    lines = {one.approach: one.lines for one in found.verdict.economics.ledgers}["cheap"]
+    calls = next(line.usd_per_month.value for line in lines if line.name == "model_calls")
+    assert calls == pytest.approx(float(per_task.mean()) * 10_000, rel=1e-9)
     assert command_line("recheck", folder).code == 1
-
-
-def _outcomes(folder: Path) -> list[object]:
-    with steelyard.load(folder)._evidence(()) as (evidence, journal):
-        return list(journal.outcomes({"cheap": evidence.approaches["cheap"].fingerprint}, split="test"))
 
 
 def test_each_change_is_tried_alone(folder: Path) -> None:
@@ -111,7 +105,7 @@ def test_a_retired_model_is_out_and_one_to_be_retired_is_announced(folder: Path)
     assert any("retired on 2026-12-31, in 30 days" in warning for warning in soon.warnings)
     gone = study.recheck(as_of=date(2026, 12, 31))
     assert gone.verdict.choice == "dear"
-    assert "The model of stub is retired since 2026-12-31" in gone.sentence
+    assert "the model of stub is retired since 2026-12-31" in gone.sentence
 
 
 def test_an_old_price_names_the_page_to_check(folder: Path) -> None:
@@ -136,14 +130,20 @@ def test_an_accepted_verdict_is_the_one_to_stand(folder: Path) -> None:
     assert [line.split()[1] for line in listed.splitlines() if line[:2] == "20"][:2] == ["decide", "accepted"]
 
 
-def test_new_test_cases_and_new_outcomes_are_said(folder: Path) -> None:
-    edit(folder, "goal:", "run: {limit: 8}\ngoal:")
+def test_new_cases_are_announced_and_their_outcomes_told(folder: Path) -> None:
+    """Forty more tickets: first some are not done; once they are, the outcomes are named as what changed."""
+    steelyard.load(folder).decide()
+    write_cases(folder / "cases.csv", ticket_rows(100))
     study = steelyard.load(folder)
-    study.decide()
-    rows = (folder / "cases.csv").read_text(encoding="utf-8")
-    (folder / "cases.csv").write_text(rows, encoding="utf-8")
-    edit(folder, "run: {limit: 8}", "run: {repeats: 1}")
-    assert steelyard.load(folder).recheck().stands
+    before = study.recheck()
+    assert before.stands
+    assert before.changes == ()
+    assert any("test cases were not done yet" in warning for warning in before.warnings)
+    study.run(progress=False)
+    after = study.recheck()
+    assert [change.name for change in after.changes] == ["outcomes"]
+    assert "cheap did 12 cases and now" in after.changes[0].sentence
+    assert not any("not done" in warning for warning in after.warnings)
 
 
 def test_the_history_changes_no_report(folder: Path) -> None:

@@ -125,7 +125,7 @@ class _StudyGrounds:
                 self._repriced[key] = {name: reprice(one, self.journal, prices) for name, one in results.items()}
             results = self._repriced[key]
             facts = {name: reprice_facts(one, prices) for name, one in facts.items()}
-        dropped = {
+        retired = {
             name: f"its model is retired since {day}"
             for endpoint, day in settings.get("retired", {}).items()
             for name in self.endpoints.get(endpoint, ())
@@ -136,7 +136,7 @@ class _StudyGrounds:
             money=_money(settings["money"], self.evidence.file.money),
             goal=GoalSpec.model_validate(_fields(GoalSpec, settings["goal"])),
             baseline=self.evidence.baseline,
-            dropped=dropped,
+            dropped=self.evidence.dropped | retired,
         )
 
     def _prices(self, wanted: Mapping[str, Any]) -> Prices | None:
@@ -209,10 +209,10 @@ def outcomes_grounds(outcomes: Outcomes) -> Grounds:
     basis = outcomes_basis(outcomes)
 
     def under(settings: Settings) -> Weighing:
-        written = outcomes.settings.model_dump(mode="json", exclude_unset=True)
-        sections = {key: settings[key] for key in ("approaches",) if key in settings}
-        changed = type(outcomes.settings).model_validate(written | sections)
-        there = replace(outcomes, settings=changed)
+        stated, there = settings.get("approaches", {}), outcomes
+        if stated != basis.settings["approaches"]:
+            written = outcomes.settings.model_dump(mode="json", exclude_unset=True)
+            there = replace(outcomes, settings=type(outcomes.settings).model_validate(written | {"approaches": stated}))
         return weigh(
             there.results,
             there.facts,
@@ -220,7 +220,7 @@ def outcomes_grounds(outcomes: Outcomes) -> Grounds:
             goal=GoalSpec.model_validate(_fields(GoalSpec, settings["goal"])),
         )
 
-    return Grounds(basis=basis, today=basis.settings, under=under, notes=outcomes.read.notes)
+    return Grounds(basis=basis, today=basis.settings, under=under, notes=outcomes.notes)
 
 
 def outcomes_basis(outcomes: Outcomes) -> Basis:

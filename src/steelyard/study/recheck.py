@@ -254,18 +254,21 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - any JSON
 
 
 def _sentence(then: VerdictRecord, verdict: Verdict, changes: Sequence[Change], *, stands: bool) -> str:
-    was = "no choice" if then.choice is None else f"take {then.choice}"
+    was = "the evidence carries no choice" if then.choice is None else f"take {then.choice}"
     if stands:
         return f"The verdict of {then.date} stands: {was}{_as_sure(then, verdict)}."
     turning = [change for change in changes if change.turns] or list(changes)
     because = (
-        listed([change.sentence.rstrip(".") for change in turning])
-        if turning
-        else "steelyard itself weighs differently"
+        listed([_inside(change.sentence) for change in turning]) if turning else "steelyard itself weighs differently"
     )
     together = " (none of them alone)" if len(turning) > 1 and not any(change.turns for change in turning) else ""
-    becomes = "no approach can be chosen" if verdict.choice is None else f"take {verdict.choice}"
+    becomes = "the evidence carries no choice" if verdict.choice is None else f"take {verdict.choice}"
     return f"The verdict of {then.date}, {was}, no longer stands: now {becomes}, because {because}{together}."
+
+
+def _inside(sentence: str) -> str:
+    """A sentence as a part of another."""
+    return sentence[:1].lower() + sentence[1:].rstrip(".")
 
 
 def _as_sure(then: VerdictRecord, verdict: Verdict) -> str:
