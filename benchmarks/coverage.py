@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from scipy import stats
 
 from benchmarks.check import Check
 from benchmarks.table import aligned
+from steelyard.measure.comparing import pair_up, success_difference
 from steelyard.measure.intervals import (
     MIN_CASES,
     bca_interval,
@@ -31,6 +32,7 @@ from steelyard.measure.intervals import (
 )
 from steelyard.measure.judged import PredictedRate, predicted_rate
 from steelyard.measure.paired import newcombe
+from steelyard.measure.results import from_rows
 
 Floats = NDArray[np.float64]
 
@@ -122,16 +124,37 @@ def cost_per_success_cell(n: int, p: float, n_studies: int = N_STUDIES) -> Cell:
 def clustered_cell(n: int, p: float, n_studies: int = N_STUDIES) -> Cell:
     """Rate p where cases come in fives with a correlation of 0.3 within."""
     rng = _rng(n, p)
-    size = 5
-    cluster = np.arange(n) // size
-    own = rng.beta(p * (1 / 0.3 - 1), (1 - p) * (1 / 0.3 - 1), (n_studies, n // size))
-    studies = (rng.random((n_studies, n)) < np.repeat(own, size, axis=1)).astype(np.float64)
+    cluster = np.arange(n) // 5
+    studies = _in_fives(rng, p, rng.random((n_studies, n)))
 
     def interval(values: Floats) -> tuple[float, float] | None:
         worth = effective_n(values, cluster)
         return wilson(float(values.mean()), worth) if worth >= MIN_CASES else None
 
     return _drawn(p, map(interval, studies))
+
+
+def clustered_pair_cell(n: int, p: float, n_studies: int = N_STUDIES) -> Cell:
+    """Paired difference of two rates, p and one 5 points nearer to a half, where cases come in fives.
+
+    Cases of a cluster share how hard they are for each of the two, with a correlation of 0.3, and both the same luck
+    in half of the cases.
+    """
+    rng = _rng(n, p)
+    other = p + 0.05 if p < 0.5 else p - 0.05
+    empty = from_rows({"approach": "a", "case_id": f"{i:04d}", "success": 0, "cluster": f"{i // 5}"} for i in range(n))[
+        "a"
+    ]
+    luck = rng.random((n_studies, n))
+    own_luck = np.where(rng.random((n_studies, n)) < 0.5, luck, rng.random((n_studies, n)))
+    studies = zip(_in_fives(rng, p, luck), _in_fives(rng, other, own_luck), strict=True)
+
+    def interval(a: Floats, b: Floats) -> tuple[float, float] | None:
+        both = [replace(empty, success=one, success_low=one, success_high=one) for one in (a, b)]
+        found = success_difference(pair_up(*both)).figure
+        return None if found.low is None or found.high is None else (found.low, found.high)
+
+    return _drawn(p - other, (interval(a, b) for a, b in studies))
 
 
 def judged_cell(n: int, p: float, n_studies: int = N_STUDIES) -> Cell:
@@ -154,6 +177,12 @@ KINDS = (
     Kind(name="Wald", meaning="the same, for comparison: we do not use it", cell=wald_cell, floor_of_mean=None),
     Kind(name="Wilson, clustered", meaning="cases in fives", cell=clustered_cell, floor_of_mean=0.93),
     Kind(name="Newcombe", meaning="paired difference of two rates", cell=newcombe_cell, floor_of_mean=0.94),
+    Kind(
+        name="Newcombe, clustered",
+        meaning="the same, cases in fives",
+        cell=clustered_pair_cell,
+        floor_of_mean=0.93,
+    ),
     Kind(name="percentile", meaning="the p-quantile; exact", cell=percentile_cell, floor_of_mean=0.95),
     Kind(name="BCa, mean cost", meaning="a share p costs four times as much", cell=mean_cell, floor_of_mean=0.90),
     Kind(
@@ -210,6 +239,13 @@ def main() -> None:
 
 def _rng(n: int, p: float) -> np.random.Generator:
     return np.random.default_rng([n, round(1000 * p)])
+
+
+def _in_fives(rng: np.random.Generator, p: float, luck: Floats) -> Floats:
+    """Successes at a rate of p where five cases in a row share theirs, correlation 0.3; shape as `luck`."""
+    n_studies, n = luck.shape
+    own = rng.beta(p * (1 / 0.3 - 1), (1 - p) * (1 / 0.3 - 1), (n_studies, n // 5))
+    return (luck < np.repeat(own, 5, axis=1)).astype(np.float64)
 
 
 def _binomial(n: int, p: float, interval: Callable[[int], tuple[float, float]]) -> Cell:
