@@ -260,6 +260,7 @@ def _scorecard(row: tuple[Any, ...]) -> Scorecard:
         n_unscored=0,
         status_counts={"answered": round(_N * schema), "invalid": _N - round(_N * schema)},
         success=Figure(value=success, low=low, high=high),
+        mean_score=unknown("no scores were recorded"),
         schema_pass=Figure(value=schema, low=max(0.0, schema - 0.05), high=min(1.0, schema + 0.04)),
         retry=Figure(value=retry, low=0.0, high=retry + 0.013),
         extra_calls_per_case=Figure(value=retry, low=0.0, high=retry + 0.02),

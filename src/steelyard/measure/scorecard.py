@@ -40,6 +40,8 @@ class Scorecard:
     status_counts: Mapping[str, int]
     """Outcomes (case and repeat) by how they ended."""
     success: Figure
+    mean_score: Figure
+    """Mean score of the answers, 0..1; above the success rate where an answer may be partly right."""
     schema_pass: Figure
     retry: Figure
     extra_calls_per_case: Figure
@@ -78,6 +80,7 @@ class Scorecard:
             "n_unscored": self.n_unscored,
             "status_counts": dict(self.status_counts),
             "success": self.success.to_json(),
+            "mean_score": self.mean_score.to_json(),
             "schema_pass": self.schema_pass.to_json(),
             "retry": self.retry.to_json(),
             "extra_calls_per_case": self.extra_calls_per_case.to_json(),

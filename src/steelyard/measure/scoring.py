@@ -67,6 +67,7 @@ def scorecard(
         n_unscored=results.n_unscored,
         status_counts=results.status_counts,
         success=success_rate(results, alpha=alpha),
+        mean_score=_mean(results, results.score, "scores", alpha=alpha, seed=seed),
         schema_pass=_rate(results, results.schema_pass, "schema pass", alpha=alpha),
         retry=_rate(results, results.retried, "retries", alpha=alpha),
         extra_calls_per_case=_mean(results, results.extra_calls, "extra calls", alpha=alpha, seed=seed),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.decision.verdict import Verdict
 from steelyard.engine.estimate import Estimate
 from steelyard.engine.run import RunSummary
+from steelyard.measure.fields import FieldRow
 from steelyard.measure.scorecard import Comparison, Scorecard, scorecards_json
 from steelyard.measure.segments import SegmentTables
 
@@ -29,11 +30,14 @@ class Scores:
     """What to know before trusting the figures: approaches that changed since they ran, or did not run."""
     segments: SegmentTables | None = None
     """Success by segment; `None` where cases have no segments."""
+    fields: tuple[FieldRow, ...] = ()
+    """What is right field by field; empty where outputs have one field, or only their scores are known."""
 
     def to_json(self) -> dict[str, Any]:
         """What `score --json` prints (`steelyard.scorecards/1`)."""
         segments = None if self.segments is None else self.segments.to_json()
-        return scorecards_json(self.scorecards, self.comparisons) | {"segments": segments}
+        fields = [row.to_json() for row in self.fields]
+        return scorecards_json(self.scorecards, self.comparisons) | {"segments": segments, "fields": fields}
 
     def to_polars(self) -> polars.DataFrame:
         """One row an approach: each metric with `_low`, `_high` and `_provenance` beside it."""
@@ -52,6 +56,10 @@ class Scores:
             rest = "; all pairs are in --json and in the report" if len(self.scorecards) > 2 else ""
             title = Text(f"\nOn the same cases, against the most successful approach{rest}:")
             parts += [title, *comparison_lines(self.comparisons, choice=best)]
+        if self.fields:
+            from steelyard.report.field_table import field_table
+
+            parts += [Text("\nField by field:"), field_table(self.fields, self.scorecards)]
         parts += judge_lines(self.scorecards)
         if by_segment:
             parts += segment_parts(self.segments)

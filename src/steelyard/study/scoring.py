@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from steelyard.engine.journal import JOURNAL_FILE, Journal
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Figure
 from steelyard.measure.comparing import comparisons
+from steelyard.measure.fields import FieldRow, field_rows
 from steelyard.measure.results import ApproachResults, from_rows
 from steelyard.measure.scoring import scorecards
+from steelyard.measure.segments import segment_tables
 from steelyard.models.spec import PriceSpec
 from steelyard.study.file import StudyFile
 from steelyard.study.record import ApproachRecord, StudyRecord, read_record, settings_of
@@ -39,6 +41,8 @@ class Evidence:
     setups: Mapping[str, Setup | None]
     steps: Mapping[str, Sequence[StepSums]] = field(default_factory=dict)
     """What the steps of each approach took."""
+    fields: tuple[FieldRow, ...] = ()
+    """What is right field by field."""
     drops: Mapping[str, DropRecord] = field(default_factory=dict)
     """Approaches that a race took out and that did fewer cases than the others."""
     outdated: tuple[str, ...] = ()
@@ -131,6 +135,7 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
         approaches={name: known[name] for name in names},
         results={name: found[name] for name in names},
         setups={name: journal.preparation(name, known[name].fingerprint) for name in names},
+        fields=field_rows(journal.field_verdicts(fingerprints, split="test")),
         steps={name: [step for step in steps if step.approach == name] for name in names},
         drops={drop.approach: drop for drop in journal.drops() if fingerprints.get(drop.approach) == drop.fingerprint},
         outdated=(
@@ -146,7 +151,8 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
 
 def score_evidence(evidence: Evidence) -> Scores:
     """Six metrics per approach, the full cost of a success included, and all paired comparisons."""
-    return score_results(evidence.results, evidence.facts, evidence.file.money, notes=evidence.notes)
+    scores = score_results(evidence.results, evidence.facts, evidence.file.money, notes=evidence.notes)
+    return replace(scores, fields=evidence.fields)
 
 
 def score_results(
@@ -170,7 +176,7 @@ def score_results(
     # The better one of a pair is named first.
     by_success = sorted(full, key=lambda card: -(card.success.value or 0.0))
     pairs = comparisons({card.name: results[card.name] for card in by_success})
-    return Scores(scorecards=tuple(full), comparisons=tuple(pairs), notes=notes)
+    return Scores(scorecards=tuple(full), comparisons=tuple(pairs), notes=notes, segments=segment_tables(results))
 
 
 def decide_evidence(evidence: Evidence) -> Decision:
