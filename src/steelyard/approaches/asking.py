@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from steelyard.approaches.examples import choose_fixed, usable_examples
+from steelyard.approaches.images import load_images
 from steelyard.approaches.prompt_spec import PromptSpec
-from steelyard.approaches.question import ChooseExamples, Prompting, Question
+from steelyard.approaches.prompting import ChooseExamples, Prompting
+from steelyard.approaches.question import Question
 from steelyard.approaches.templates import compile_prompt
+from steelyard.approaches.tools import compile_tools
 from steelyard.approaches.workbench import EndpointFacts, Workbench
 from steelyard.approaches.workflow.checks import compile_checks
 from steelyard.approaches.workflow.spec import CheckSpec
 from steelyard.cases.case import Case
 from steelyard.errors import InputError, Problem
-from steelyard.task.functions import load_function
+from steelyard.task.functions import LoadFunction, load_function
+from steelyard.task.json_schema import why_not_enforceable
 from steelyard.task.task import Task
 
 _SAMPLES = 20
-"""Train and dev cases a user template is tried on before anything is paid for."""
+"""Train and dev cases a user template is tried on, and whose pictures are read, before anything is paid for."""
 _CHARS_PER_TOKEN = 4
 """Of English text, roughly; used for a warning only."""
 
@@ -56,33 +60,37 @@ class Asking:
             steps: Earlier steps with something like their outputs, where there are any.
 
         Raises:
-            InputError: A template or a check is wrong, or no train case can serve as an example.
+            InputError: A template, a check or a tool is wrong, no train case can serve as an example, or the endpoint
+                takes no tools or pictures and there are some.
         """
         bench = self.bench
+        self._refuse_what_the_endpoint_lacks(spec, task, where=where)
+        native_schema = self._enforces(spec, task, where=where)
         text = compile_prompt(
             spec,
             task,
             where=f"{where}.prompt",
-            native_schema=self.facts.native_schema,
+            native_schema=native_schema,
             short=short,
             samples=[case.visible() for case in (*bench.train, *bench.dev)[:_SAMPLES]],
             steps=steps,
         )
-        if spec.enforce_schema and not self.facts.native_schema:
-            bench.say(
-                f"{where}: {self.endpoint} cannot enforce a schema; it is written into the prompt and checked here"
-            )
         prompting = Prompting(
             text=text,
             task=task,
             fixed=self._fixed_examples(spec, task, where=where) if spec.examples else (),
             choose_examples=self.choose_examples,
             example_chars=spec.example_chars,
+            folder=bench.study,
         )
+        if task.image_fields:
+            for sample in (*bench.train, *bench.dev)[:_SAMPLES]:
+                load_images(sample.input, task.image_fields, bench.study)
+        load: LoadFunction = lambda reference, place: load_function(reference, bench.study, where=place)
         compiled = compile_checks(
             checks,
             known=list(task.output_schema.get("properties", {})),
-            load=lambda reference, place: load_function(reference, bench.study, where=place),
+            load=load,
             where=f"{where}.checks",
         )
         return Question(
@@ -93,8 +101,39 @@ class Asking:
             seed=spec.seed,
             repairs=repairs,
             checks=compiled,
-            native_schema=spec.enforce_schema and self.facts.native_schema,
+            native_schema=native_schema,
+            tools=compile_tools(spec.tools, load=load, where=f"{where}.prompt.tools"),
+            tool_rounds=spec.tool_rounds if spec.tools else 0,
         )
+
+    def _enforces(self, spec: PromptSpec, task: Task, *, where: str) -> bool:
+        """Whether the endpoint is asked to enforce the schema; where it should be and is not, the person is told."""
+        if not spec.enforce_schema:
+            return False
+        why_not = why_not_enforceable(task.output_schema)
+        said = f"{self.endpoint} cannot enforce a schema"
+        if self.facts.native_schema:
+            said = f"the schema is not given to {self.endpoint} to enforce, since {why_not}"
+        if self.facts.native_schema and why_not is None:
+            return True
+        self.bench.say(f"{where}: {said}; it is written into the prompt and checked here")
+        return False
+
+    def _refuse_what_the_endpoint_lacks(self, spec: PromptSpec, task: Task, *, where: str) -> None:
+        problems = []
+        hosted = f"choose a model that does, or set models.endpoints.{self.endpoint}"
+        for is_needed, is_there, what, place, key in (
+            (bool(spec.tools), self.facts.tools, "tool definitions", f"{where}.prompt.tools", "tools"),
+            (bool(task.image_fields), self.facts.images, "pictures", "study.yaml:task.images", "images"),
+        ):
+            if is_needed and not is_there:
+                hint = f"{hosted}.{key}: true if this one does"
+                if self.endpoint == "local":
+                    hint = "choose a model under models.endpoints that does"
+                    hint += ", or set models.local.tools: true if your own gguf does" if key == "tools" else ""
+                problems.append(Problem(what=f"{self.endpoint!r} takes no {what}", where=place, hint=hint))
+        if problems:
+            raise InputError(problems)
 
     def warn_of_length(self, name: str, prompting: Prompting) -> None:
         """Say when the fixed part of the prompt alone fills most of the context: every call would fail, paid or not."""
@@ -121,4 +160,5 @@ class Asking:
                     hint="label some cases; those without a valid expected output or without text are left out",
                 )
             )
-        return choose_fixed(usable, spec.examples, task=task, seed=spec.seed)
+        embed = self.bench.embedder() if spec.choose == "diverse" else None
+        return choose_fixed(usable, spec.examples, task=task, seed=spec.seed, by=spec.choose, embed=embed)

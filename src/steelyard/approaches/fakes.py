@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from steelyard.models.calls import Attempt, AttemptStatus, ChatRequest
+from steelyard.models.calls import Attempt, AttemptStatus, ChatRequest, ToolCall
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,11 +21,11 @@ class Asked:
 class ScriptedAsk:
     """Answers from a script and writes down what it was asked; the last entry answers all further calls.
 
-    A `str` is an answer, an `AttemptStatus` a call that ended that way without text (`TRUNCATED`: with some), an
+    A `str` is an answer, a list of `ToolCall` a request for tools, an `AttemptStatus` a call that ended that way without text (`TRUNCATED`: with some), an
     `Attempt` comes back as it is, and an exception is raised.
     """
 
-    script: Sequence[str | AttemptStatus | Attempt | BaseException]
+    script: Sequence[str | list[ToolCall] | AttemptStatus | Attempt | BaseException]
     asked: list[Asked] = field(default_factory=list)
 
     async def __call__(self, request: ChatRequest, *, step: str = "answer", extra: bool = False) -> Attempt:
@@ -36,15 +36,24 @@ class ScriptedAsk:
             raise entry
         if isinstance(entry, Attempt):
             return entry
-        status = entry if isinstance(entry, AttemptStatus) else AttemptStatus.ANSWERED
-        text = entry if not isinstance(entry, AttemptStatus) else "cut of" if entry is AttemptStatus.TRUNCATED else ""
+        status, text = AttemptStatus.ANSWERED, ""
+        tool_calls: tuple[ToolCall, ...] = ()
+        if isinstance(entry, AttemptStatus):
+            status, text = entry, "cut of" if entry is AttemptStatus.TRUNCATED else ""
+        elif isinstance(entry, str):
+            text = entry
+        else:
+            status, tool_calls = AttemptStatus.CALLED_TOOLS, tuple(entry)
         return Attempt(
             digest=f"scripted-{len(self.asked)}",
             endpoint=request.endpoint,
             model="scripted",
             status=status,
             text=text,
-            error=None if status is AttemptStatus.ANSWERED else f"scripted: {status.value}",
+            tool_calls=tool_calls,
+            error=None
+            if status in (AttemptStatus.ANSWERED, AttemptStatus.CALLED_TOOLS)
+            else f"scripted: {status.value}",
             latency_s=0.0,
             price_usd=0.0,
             step=step,

@@ -18,7 +18,7 @@ from steelyard.approaches.approach import Prepared, Setup
 from steelyard.approaches.asking import Asking
 from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.prompted import Prompted, fingerprint
-from steelyard.approaches.question import ChooseExamples
+from steelyard.approaches.prompting import ChooseExamples
 from steelyard.approaches.spec import ApproachSpec, RetrievalSpec
 from steelyard.approaches.workbench import EndpointFacts, Workbench
 from steelyard.cases.case import Case, CaseInput

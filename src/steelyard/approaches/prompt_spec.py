@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from steelyard.models.spec import NotNegative, Section
+
+ChooseBy = Literal["spread", "random", "diverse"]
+
+
+class ToolDefinitionSpec(Section):
+    """A function of the study that the model may ask for; it runs here, and its result goes back to the model."""
+
+    function: str
+    """`FILE.py:NAME` in the study folder; called with the arguments by name. May be asynchronous."""
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")] | None = None
+    """What the model calls it; left out, the function's own name."""
+    description: str | None = None
+    """What the model is told it is for; left out, the function's docstring."""
+    parameters: dict[str, Any] | None = None
+    """JSON Schema (object) of the arguments; left out, it follows from the function's signature and annotations."""
 
 
 class PromptSpec(Section):
@@ -19,7 +34,10 @@ class PromptSpec(Section):
     """Jinja template of the user message; sees the case's input fields by name, all of them as `fields`, and what
     the system message sees. Left out, the one input field alone, or several one a line with their names."""
     examples: Annotated[int, Field(ge=0, le=200)] = 0
-    """Fixed examples from the train split, spread evenly over the labels, of typical length."""
+    """How many fixed examples from the train split are shown."""
+    choose: ChooseBy = "spread"
+    """Which: `spread` evenly over the labels and of typical length; `random` by seed alone; `diverse`, so that as
+    many train cases as can be are like one of them by sentence embeddings."""
     example_chars: Annotated[int, Field(ge=20)] = 400
     """Longer inputs are cut to this when they are shown as examples."""
     enforce_schema: bool = False
@@ -28,3 +46,15 @@ class PromptSpec(Section):
     """Sampling temperature; 0 takes the likeliest token."""
     seed: int = 0
     """Seed of the choice of examples and of sampling."""
+    tools: tuple[ToolDefinitionSpec, ...] = ()
+    """Functions the model may ask for before it answers."""
+    tool_rounds: Annotated[int, Field(ge=1, le=20)] = 4
+    """How often the model may ask for tools before it has to answer."""
+
+    @model_validator(mode="after")
+    def _options_have_what_they_are_of(self) -> Self:
+        if "tool_rounds" in self.model_fields_set and not self.tools:
+            raise ValueError("tool_rounds belongs to tools")
+        if "choose" in self.model_fields_set and not self.examples:
+            raise ValueError("choose belongs to examples: say how many")
+        return self

@@ -44,6 +44,7 @@ class Prompted:
             schema_pass=reply.as_it_came,
             problem=reply.problem,
             sources=reply.sources,
+            notes=reply.notes,
         )
 
 

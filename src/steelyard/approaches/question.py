@@ -1,18 +1,22 @@
 """One question to a model about a case, asked again while the answer cannot be used.
 
-The conversation is the system message, the fixed examples, the nearest examples (most similar last) and the case, in
-this order: what stays the same comes first, so that a provider's prefix cache can hold it.
-
 An answer that cannot be used is asked again up to `repairs` times:
 
 - After text that does not satisfy the schema or fails a check, the conversation goes on with that answer and the messages of what
   failed. Only the latest answer is fed back, so that the prompt stays bounded.
 - After no text (empty, refused, timed out) the question is asked again as it was.
-- Not after an endpoint that failed (the engine has retried already) or a prompt that is too long: neither gets
-  better by repeating it.
+- Not after an endpoint that failed (the engine has retried already), a prompt that is too long, or a model that asks
+  for tools without end: none gets better by repeating it.
 
 The n-th extra call adds n to the seed. If its conversation is one this case has already had, the temperature is
 raised to at least `RESAMPLE_TEMPERATURE` too: at temperature 0 the same words bring the same failure again.
+
+On the way to one answer there may be more calls, which are planned ones like the call they continue:
+
+- A model that asks for tools gets their results and is asked again, up to `tool_rounds` times. Where a call named no
+  tool or gave it wrong arguments, the call that follows is an extra one.
+- An endpoint that refuses the schema it was asked to enforce is asked without it, with the schema in the prompt. A
+  refused call costs nothing and is journalled, so that each case goes the same way whatever other cases met.
 
 Checks beyond the schema are advice: an output that fails them to the end still counts as valid, because the document
 itself may be what does not add up. Of several valid outputs the one that fails the fewest checks is taken, the first of equals.
@@ -20,15 +24,15 @@ itself may be what does not add up. Of several valid outputs the one that fails 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from steelyard.approaches.approach import Ask
-from steelyard.approaches.examples import expected_output, shortened
-from steelyard.approaches.templates import PromptText
+from steelyard.approaches.prompting import Prompting
+from steelyard.approaches.tools import OwnTool, run_tools
 from steelyard.approaches.workflow.checks import Check, failed_checks
-from steelyard.cases.case import Case, CaseInput
+from steelyard.cases.case import CaseInput
 from steelyard.errors import InputError
 from steelyard.models.calls import Attempt, AttemptStatus, ChatRequest, Message
 from steelyard.task.output import ParsedOutput, parse_output, validate
@@ -44,60 +48,9 @@ _NO_TEXT = {
     AttemptStatus.TIMED_OUT: "the model did not answer in time",
     AttemptStatus.FAILED: "the endpoint failed",
     AttemptStatus.TOO_LONG: "the prompt is too long for the model",
+    AttemptStatus.CALLED_TOOLS: "the model asked for a tool, and was offered none",
+    AttemptStatus.SCHEMA_REFUSED: "the endpoint refused the schema",
 }
-
-ChooseExamples = Callable[[CaseInput], Sequence[Case]]
-"""The examples for one case, most similar first; never the case itself."""
-
-
-class Conversation(NamedTuple):
-    """What is said to the model about one case."""
-
-    messages: tuple[Message, ...]
-    sources: tuple[str, ...]
-    """Ids of the cases that were chosen for it, best first."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prompting:
-    """How a case becomes a conversation; the same for training as for the deployed prompt."""
-
-    text: PromptText
-    task: Task
-    fixed: tuple[Case, ...] = ()
-    choose_examples: ChooseExamples | None = None
-    example_chars: int = 400
-
-    def converse(self, case: CaseInput, steps: Mapping[str, Any] | None = None) -> Conversation:
-        """The conversation up to the answer.
-
-        A train case is never its own example, so that training on these conversations does not show the answer.
-
-        Args:
-            case: What the model sees.
-            steps: Outputs of earlier steps, for the user message about the case itself; examples have none.
-        """
-        fixed = [example for example in self.fixed if example.id != case.id]
-        shown = {example.id for example in fixed}
-        nearest = self.choose_examples(case) if self.choose_examples is not None else ()
-        added = [example for example in reversed(nearest) if example.id not in shown]
-        messages = [Message("system", self.text.system)] if self.text.system else []
-        for example in (*fixed, *added):
-            known = {name: expected_output(example, self.task) for name in steps or ()}
-            messages.append(Message("user", self.text.user(shortened(example.input, self.example_chars), known)))
-            messages.append(Message("assistant", self.target(example)))
-        messages.append(Message("user", self.text.user(case.fields, steps)))
-        return Conversation(tuple(messages), tuple(example.id for example in nearest))
-
-    def target(self, case: Case) -> str:
-        """The answer the model should give for a labelled case."""
-        return self.text.target(expected_output(case, self.task))
-
-    def digest_parts(self) -> list[Any]:
-        """Everything about the conversation, the index of nearest examples apart, that can change an answer."""
-        text = self.text
-        fixed = [case.digest() for case in self.fixed]
-        return [self.task.digest(), text.system, text.user_source, text.form, text.reminder, fixed]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +65,8 @@ class Reply:
     problem: str | None = None
     """Why the output is missing or invalid, or which checks it still fails."""
     sources: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a person may want to know of how it came about."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,12 +84,18 @@ class Question:
     checks: tuple[Check, ...] = ()
     native_schema: bool = False
     """Whether the endpoint is asked to enforce the output schema."""
+    tools: tuple[OwnTool, ...] = ()
+    """Functions the model may ask for."""
+    tool_rounds: int = 0
+    """How often it may."""
     adapter: str | None = None
     """Digest of the LoRA adapter to use."""
 
     def digest_parts(self) -> list[Any]:
         """Everything compiled into the question that can change an answer; settings are in the specs they came from."""
-        return [*self.prompting.digest_parts(), [check.digest for check in self.checks]]
+        checks = [check.digest for check in self.checks]
+        tools = [[tool.definition, tool.digest] for tool in self.tools]
+        return [*self.prompting.digest_parts(), checks, *([tools] if tools else [])]
 
     async def put(
         self,
@@ -160,7 +121,7 @@ class Question:
         """
         try:
             conversation = self.prompting.converse(case, steps)
-        except InputError as error:  # a template that meets a case it cannot be filled in with
+        except InputError as error:  # a template that cannot be filled in with this case, or a picture that is none
             return Reply(output=None, valid=False, as_it_came=False, problem=error.problems[0].what)
         tries = _Tries(self, case)
         await self._go_on(
@@ -216,33 +177,63 @@ class Question:
     ) -> None:
         """Ask until nothing is wrong or no extra call is left."""
         said: set[tuple[Message, ...]] = set()
+        schema = self.task.output_schema if self.native_schema else None
         for n in range(n_extra, self.repairs + 1):
             warmer = max(temperature, RESAMPLE_TEMPERATURE) if messages in said else temperature
             said.add(messages)
-            request = self._request(messages, temperature=warmer, seed=seed + n)
-            attempt = await ask(request, step=steps[n > 0], extra=n > 0)
-            objection = tries.take(self._read(attempt))
+            request = ChatRequest(
+                endpoint=self.endpoint,
+                messages=messages,
+                max_tokens=self.task.max_output_tokens,
+                temperature=warmer,
+                seed=seed + n,
+                response_schema=schema,
+                tools=tuple(tool.definition for tool in self.tools),
+                adapter=self.adapter,
+            )
+            turn = await self._turn(request, ask, step=steps[n > 0], extra=n > 0)
+            if turn.refusal is not None:
+                schema = None
+                opening = self.prompting.with_schema(opening)
+                tries.notes.append(f"the endpoint refused the schema, which is in the prompt instead: {turn.refusal}")
+            attempt = turn.attempt
+            objection = tries.take(self._read(attempt, turn.n_rounds))
             if objection is None or not (attempt.status.has_text or attempt.status in _ASK_AGAIN):
                 return
             messages = opening
             if attempt.text.strip():  # chat endpoints refuse an empty turn
-                messages = self._objection(opening, attempt.text, objection)
+                messages = self._objection(turn.with_tools(opening), attempt.text, objection)
 
-    def _request(self, messages: tuple[Message, ...], *, temperature: float, seed: int) -> ChatRequest:
-        return ChatRequest(
-            endpoint=self.endpoint,
-            messages=messages,
-            max_tokens=self.task.max_output_tokens,
-            temperature=temperature,
-            seed=seed,
-            response_schema=self.task.output_schema if self.native_schema else None,
-            adapter=self.adapter,
-        )
+    async def _turn(self, request: ChatRequest, ask: Ask, *, step: str, extra: bool) -> _Turn:
+        """One answer, with the calls on the way to it."""
+        refusal: str | None = None
+        exchange: tuple[Message, ...] = ()
+        n_rounds = 0
+        is_extra = extra
+        while True:
+            attempt = await ask(request, step=step, extra=is_extra)
+            if attempt.status is AttemptStatus.SCHEMA_REFUSED and request.response_schema is not None:
+                refusal = attempt.error or "no reason given"
+                request = replace(request, response_schema=None, messages=self.prompting.with_schema(request.messages))
+                continue
+            if attempt.status is not AttemptStatus.CALLED_TOOLS or not self.tools:
+                break
+            n_rounds += 1
+            if n_rounds > self.tool_rounds:
+                break
+            results = await run_tools(self.tools, attempt.tool_calls)
+            round_ = (Message("assistant", attempt.text, tool_calls=attempt.tool_calls), *results.messages)
+            exchange += round_
+            request = replace(request, messages=(*request.messages, *round_))
+            is_extra = extra or results.is_any_invalid
+        return _Turn(attempt, exchange, n_rounds, refusal)
 
-    def _read(self, attempt: Attempt) -> ParsedOutput:
+    def _read(self, attempt: Attempt, n_rounds: int) -> ParsedOutput:
         if not attempt.status.has_text:
             said = _NO_TEXT[attempt.status]
             problem = f"{said}: {attempt.error}" if attempt.error else said
+            if attempt.status is AttemptStatus.CALLED_TOOLS and self.tools:
+                problem = f"the model asked for tools {n_rounds} times without an answer"
             return ParsedOutput(output=None, valid=False, as_it_came=False, problem=problem)
         read = parse_output(attempt.text, self.task)
         if attempt.status is AttemptStatus.TRUNCATED:
@@ -263,10 +254,25 @@ class Question:
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
+class _Turn(NamedTuple):
+    """One answer and what led to it."""
+
+    attempt: Attempt
+    exchange: tuple[Message, ...]
+    """Calls of tools and their results."""
+    n_rounds: int
+    """How often tools were asked for."""
+    refusal: str | None
+    """Why the endpoint refused the schema, in its words."""
+
+    def with_tools(self, opening: tuple[Message, ...]) -> tuple[Message, ...]:
+        return (*opening, *self.exchange)
+
+
 class _Tries:
     """The answers to one question so far, and the one to take."""
 
-    __slots__ = ("_as_it_came", "_best", "_case", "_failed", "_problem", "_question")
+    __slots__ = ("_as_it_came", "_best", "_case", "_failed", "_problem", "_question", "notes")
 
     def __init__(self, question: Question, case: CaseInput, *, as_it_came: bool | None = None) -> None:
         self._question = question
@@ -275,6 +281,7 @@ class _Tries:
         self._best: ParsedOutput | None = None
         self._failed: list[str] = []
         self._problem: str | None = None
+        self.notes: list[str] = []
 
     def take(self, read: ParsedOutput) -> str | None:
         """Look at one more answer; returns what is wrong with it."""
@@ -301,4 +308,5 @@ class _Tries:
             as_it_came=bool(self._as_it_came),
             problem=problem,
             sources=sources,
+            notes=tuple(self.notes),
         )

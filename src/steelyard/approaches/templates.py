@@ -18,6 +18,7 @@ import jinja2.nodes
 import jinja2.sandbox
 import orjson
 
+from steelyard.approaches.images import without_images
 from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.cases.case import CaseInput
 from steelyard.errors import InputError, Problem
@@ -68,6 +69,10 @@ class PromptText:
     variables: Mapping[str, Any]
     """What every template sees besides the fields of the case."""
     input_fields: tuple[str, ...]
+    image_fields: tuple[str, ...]
+    """Those of them that read as `[image]`."""
+    schema_text: str
+    """The output schema in words for the model, where the endpoint does not enforce it."""
 
     def user(self, fields: Mapping[str, Any], steps: Mapping[str, Any] | None = None) -> str:
         """The user message for one case.
@@ -79,7 +84,7 @@ class PromptText:
         Raises:
             InputError: The template cannot be filled in with these fields.
         """
-        seen = {name: fields.get(name) for name in self.input_fields}
+        seen = without_images({name: fields.get(name) for name in self.input_fields}, self.image_fields)
         # A field called `task` must not hide the task; it is still there as fields['task'].
         known = {**seen, **self.variables, "fields": seen}
         if steps is not None:  # where there are none, `steps` is free to be a field of the case
@@ -143,11 +148,12 @@ def compile_prompt(
         variables,
         where=system_where,
     ).strip()
+    schema_text = f"The JSON Schema of the answer:\n{schema}"
     promised = spec.enforce_schema and not native_schema
     # A prompt of the user's own says what it says: only what `enforce_schema` promises is ever added to it.
     helpful = form == "json" and not spec.enforce_schema and spec.system is None and not short
     if promised or helpful:
-        system = f"{system}\n\nThe JSON Schema of the answer:\n{schema}".strip()
+        system = f"{system}\n\n{schema_text}".strip()
 
     default_user = ONE_FIELD_USER if len(task.input_fields) == 1 else MANY_FIELDS_USER
     user_source = spec.user if spec.user is not None else default_user
@@ -162,6 +168,8 @@ def compile_prompt(
         user_template=_compile(user_source, known=names, where=user_where, about_the_case=True),
         variables=variables,
         input_fields=task.input_fields,
+        image_fields=task.image_fields,
+        schema_text=schema_text,
     )
     for sample in samples:
         text.user(sample.fields, steps)

@@ -20,6 +20,10 @@ class EndpointFacts:
     native_schema: bool
     """Whether it enforces a JSON Schema itself."""
     context_tokens: int | None
+    tools: bool = True
+    """Whether it takes tool definitions."""
+    images: bool = False
+    """Whether it takes pictures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -103,6 +103,8 @@ class LocalModelSpec(Section):
     """Price of one busy CPU core for an hour; assumed unless you know yours."""
     context_tokens: Annotated[int, Field(ge=256, le=8192)] = 2048
     """Context of one call in tokens."""
+    tools: bool = False
+    """Whether the model's chat template knows tools; the one of the built-in model leaves them out without a word."""
     timeout_s: Positive = 120.0
     """Seconds before one try is given up."""
 

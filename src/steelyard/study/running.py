@@ -206,7 +206,11 @@ def _workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
     models = plan.file.models
     endpoints = {
         name: EndpointFacts(
-            model=_unsent(name, spec).model, native_schema=spec.native_schema, context_tokens=spec.context_tokens
+            model=_unsent(name, spec).model,
+            native_schema=spec.native_schema,
+            context_tokens=spec.context_tokens,
+            tools=spec.tools,
+            images=spec.images,
         )
         for name, spec in models.endpoints.items()
     }
@@ -214,6 +218,7 @@ def _workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
         model=local_model.identity(models.local, plan.folder),
         native_schema=True,
         context_tokens=models.local.context_tokens,
+        tools=models.local.tools,
     )
     return Workbench(
         task=plan.task,

@@ -19,6 +19,9 @@ from steelyard.errors import InputError, Problem
 from steelyard.task.spec import FieldScoring, TaskSpec
 from steelyard.task.task import ScoreFunction
 
+LoadFunction = Callable[[str, str], tuple[Callable[..., Any], str]]
+"""From `FILE.py:NAME` and the place it is named at to the function and the digest of its file."""
+
 
 def load_function(reference: str, folder: Path, *, where: str) -> tuple[Callable[..., Any], str]:
     """A function of the study folder, and the digest of the file it stands in.

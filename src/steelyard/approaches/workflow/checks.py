@@ -10,10 +10,9 @@ from typing import Any
 from steelyard.approaches.workflow.rules import RuleSyntaxError, parse_rule
 from steelyard.approaches.workflow.spec import CheckSpec
 from steelyard.errors import InputError, Problem
+from steelyard.task.functions import LoadFunction
 
 Fields = Mapping[str, Any]
-LoadFunction = Callable[[str, str], tuple[Callable[..., Any], str]]
-"""From `FILE.py:NAME` and the place it is named at to the function and the digest of its file."""
 
 MAX_TEXT = 10_000
 """Characters of a value that a pattern is tried on."""

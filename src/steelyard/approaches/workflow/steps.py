@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ import orjson
 from steelyard.approaches.approach import Ask
 from steelyard.approaches.question import RESAMPLE_TEMPERATURE, Question, Reply
 from steelyard.approaches.templates import render_argument
+from steelyard.approaches.tools import called
 from steelyard.approaches.workflow.guards import guard
 from steelyard.approaches.workflow.spec import GuardSpec, RouteRule
 from steelyard.cases.case import CaseInput
@@ -207,13 +207,6 @@ class CallStep:
         return StepResult(output=output)
 
 
-async def called(function: Callable[..., Any], *args: object, **named: object) -> Any:  # noqa: ANN401 - the study's own
-    """The result of a function of the study, awaited where it is asynchronous; others may block and get a thread."""
-    if inspect.iscoroutinefunction(function):
-        return await function(*args, **named)
-    return await asyncio.to_thread(function, *args, **named)
-
-
 async def side_by_side(work: Any) -> list[Any]:  # noqa: ANN401 - coroutines of one kind
     """Await all at once; the first that raises cancels the others."""
     tasks = [asyncio.ensure_future(one) for one in work]
@@ -247,6 +240,7 @@ def _of_reply(reply: Reply, seconds: float) -> StepResult:
         as_it_came=reply.as_it_came,
         problem=reply.problem,
         sources=reply.sources,
+        notes=reply.notes,
         calls_s=seconds,
     )
 
@@ -271,6 +265,7 @@ def _vote(replies: list[Reply], seconds: float) -> StepResult:
         problem=valid[0].problem,
         confidence=sum(shares) / len(shares) if shares else None,
         sources=valid[0].sources,
+        notes=tuple(dict.fromkeys(note for reply in replies for note in reply.notes)),
         calls_s=seconds,
     )
 

@@ -1,0 +1,109 @@
+"""Pictures of a case: read when the case is asked about, checked for what they are, and never fetched from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steelyard.errors import InputError, Problem
+from steelyard.models.calls import Image
+
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+PLACEHOLDER = "[image]"
+"""What a template sees in place of a picture."""
+
+_MAX_SHOWN = 80
+
+
+def without_images(fields: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
+    """The fields with a placeholder for each picture."""
+    if not names:
+        return fields
+    shown = {name: " ".join([PLACEHOLDER] * len(_sources(fields.get(name)))) or None for name in names}
+    return {name: shown.get(name, value) for name, value in fields.items()}
+
+
+def load_images(fields: Mapping[str, Any], names: Sequence[str], folder: Path) -> tuple[Image, ...]:
+    """The pictures in some fields, in their order.
+
+    Args:
+        fields: Input fields of a case; what is missing or null has no picture.
+        names: Fields that hold a path inside `folder`, a `data:` URL, an `https:` address, or a list of such.
+        folder: The study folder.
+
+    Raises:
+        InputError: A file is missing, outside the folder, larger than 20 MB or no picture, or an address is none that
+            an endpoint may be given.
+    """
+    return tuple(_image(source, folder, name) for name in names for source in _sources(fields.get(name)))
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _sources(value: Any) -> list[Any]:  # noqa: ANN401 - any JSON value
+    listed = value if isinstance(value, list | tuple) else [value]
+    return [one for one in listed if one not in (None, "")]
+
+
+def _image(source: Any, folder: Path, name: str) -> Image:  # noqa: ANN401 - any JSON value
+    if not isinstance(source, str):
+        raise _refused(name, source, "is not text", "give a path inside the study folder, a data: URL or an address")
+    if source.startswith("https://"):
+        return Image(source, hashlib.blake2b(source.encode(), digest_size=16).hexdigest())
+    if source.startswith("data:"):
+        head, _, body = source.partition(",")
+        try:
+            content = base64.b64decode(body, validate=True) if head.endswith(";base64") else b""
+        except binascii.Error:
+            content = b""
+        return _of_bytes(content, source, name)
+    if "://" in source:
+        raise _refused(name, source, "is not an https: address", "give a path inside the study folder")
+    root = folder.resolve()
+    path = (root / source).resolve()
+    if not path.is_relative_to(root):
+        raise _refused(name, source, "lies outside the study folder", "copy it into the folder")
+    try:
+        if path.stat().st_size > MAX_IMAGE_BYTES:
+            raise _too_large(name, source)
+        return _of_bytes(path.read_bytes(), source, name)
+    except OSError as error:
+        raise _refused(name, source, f"cannot be read ({error.strerror})", "check the path") from error
+
+
+def _of_bytes(content: bytes, source: str, name: str) -> Image:
+    if len(content) > MAX_IMAGE_BYTES:
+        raise _too_large(name, source)
+    kind = _media_type(content)
+    if kind is None:
+        raise _refused(name, source, "is no PNG, JPEG, GIF or WebP picture", "convert it to one of these")
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    return Image(f"data:{kind};base64,{base64.b64encode(content).decode()}", digest)
+
+
+def _media_type(content: bytes) -> str | None:
+    """By the first bytes: neither a name nor what a data: URL says of itself can be relied on."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if content.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if content.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return "image/webp"
+    return None
+
+
+def _too_large(name: str, source: str) -> InputError:
+    return _refused(name, source, f"is larger than {MAX_IMAGE_BYTES // 2**20} MB", "scale it down")
+
+
+def _refused(name: str, source: object, why: str, hint: str) -> InputError:
+    shown = str(source)
+    shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN - 2]} …"
+    return InputError(Problem(what=f"{name}: the picture {shown!r} {why}", where=f"field {name}", hint=hint))

@@ -1,0 +1,88 @@
+"""How a case becomes a conversation; the same for training, for search and for the deployed prompt.
+
+The conversation is the system message, the fixed examples, the nearest examples (most similar last) and the case, in
+this order: what stays the same comes first, so that a provider's prefix cache can hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from steelyard.approaches.examples import expected_output, shortened
+from steelyard.approaches.images import load_images
+from steelyard.approaches.templates import PromptText
+from steelyard.cases.case import Case, CaseInput
+from steelyard.models.calls import Message
+from steelyard.task.task import Task
+
+ChooseExamples = Callable[[CaseInput], Sequence[Case]]
+"""The examples for one case, most similar first; never the case itself."""
+
+
+class Conversation(NamedTuple):
+    """What is said to the model about one case."""
+
+    messages: tuple[Message, ...]
+    sources: tuple[str, ...]
+    """Ids of the cases that were chosen for it, best first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompting:
+    """Everything a conversation is made of, but the case."""
+
+    text: PromptText
+    task: Task
+    fixed: tuple[Case, ...] = ()
+    choose_examples: ChooseExamples | None = None
+    example_chars: int = 400
+    folder: Path = Path()
+    """The study folder, which paths of pictures start from."""
+
+    def converse(self, case: CaseInput, steps: Mapping[str, Any] | None = None) -> Conversation:
+        """The conversation up to the answer.
+
+        A train case is never its own example, so that training on these conversations does not show the answer.
+
+        Args:
+            case: What the model sees.
+            steps: Outputs of earlier steps, for the user message about the case itself; examples have none.
+
+        Raises:
+            InputError: The template cannot be filled in with this case, or a picture of it cannot be read.
+        """
+        fixed = [example for example in self.fixed if example.id != case.id]
+        shown = {example.id for example in fixed}
+        nearest = self.choose_examples(case) if self.choose_examples is not None else ()
+        added = [example for example in reversed(nearest) if example.id not in shown]
+        messages = [Message("system", self.text.system)] if self.text.system else []
+        for example in (*fixed, *added):
+            known = {name: expected_output(example, self.task) for name in steps or ()}
+            said = self.text.user(shortened(example.input, self.example_chars, keep=self.task.image_fields), known)
+            messages.append(Message("user", said, images=self._images(example.input)))
+            messages.append(Message("assistant", self.target(example)))
+        messages.append(Message("user", self.text.user(case.fields, steps), images=self._images(case.fields)))
+        return Conversation(tuple(messages), tuple(example.id for example in nearest))
+
+    def target(self, case: Case) -> str:
+        """The answer the model should give for a labelled case."""
+        return self.text.target(expected_output(case, self.task))
+
+    def with_schema(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The conversation with the output schema in its system message, for an endpoint that does not enforce it."""
+        if messages[0].role != "system":
+            return (Message("system", self.text.schema_text), *messages)
+        first = messages[0]
+        return (first._replace(content=f"{first.content}\n\n{self.text.schema_text}"), *messages[1:])
+
+    def digest_parts(self) -> list[Any]:
+        """Everything about the conversation, the index of nearest examples apart, that can change an answer."""
+        text = self.text
+        fixed = [case.digest() for case in self.fixed]
+        return [self.task.digest(), text.system, text.user_source, text.form, text.reminder, fixed]
+
+    def _images(self, fields: Mapping[str, Any]) -> tuple[Any, ...]:
+        return load_images(fields, self.task.image_fields, self.folder)
