@@ -65,6 +65,41 @@ def test_unscored_cases_that_could_turn_it_leave_it_undecided() -> None:
     assert unsure.n_unscored == 10
 
 
+def test_unscored_cases_that_could_speak_for_either_leave_no_evidence() -> None:
+    """Each extreme alone would be significant, for the other side: then there is a tie between them, and p is 1."""
+    found = compare({"a": [None] * 60 + [1] * 20, "b": [None] * 60 + [1] * 18 + [0] * 2})
+    assert found.p_mcnemar == 1
+    assert found.e_value is not None
+    assert found.e_value < 1
+    one_way = compare({"a": [1] * 40 + [1] * 4 + [None] * 4, "b": [0] * 40 + [1] * 8})
+    assert one_way.p_mcnemar == pytest.approx(mcnemar(40, 4))
+
+
+def test_equivalence_is_said_as_such() -> None:
+    """'As good as, within 2 points': a statement of its own and not a missing difference; the margin is in the JSON."""
+    a, b = [1] * 3990 + [1] * 5 + [0] * 5, [1] * 3990 + [0] * 5 + [1] * 5
+    found = compare({"a": a, "b": b})
+    assert found.evidence == "equivalent"
+    assert found.sentence == "a is as good as b, within 2 points"
+    assert found.to_json()["sentence"] == found.sentence
+    wide = comparisons(results_of({"a": a[-2000:], "b": b[-2000:]}), margin=0.035)[0]
+    assert wide.sentence == "a is as good as b, within 3.5 points"
+    few = compare({"a": [1, 0] * 10, "b": [1, 0] * 10})
+    assert few.sentence.startswith("not enough evidence; about ")
+    assert few.sentence.endswith("more cases should settle it")
+
+
+@settings(max_examples=40)
+@given(bits)
+def test_failures_never_help(pairs: list[tuple[int, int]]) -> None:
+    """Five further failures of `a` where `b` succeeds lower its lead and never turn the evidence towards it."""
+    a, b = zip(*pairs, strict=True)
+    before = compare({"a": a, "b": b})
+    after = compare({"a": [*a, *[0] * 5], "b": [*b, *[1] * 5]})
+    assert (after.difference.value or 0) <= (before.difference.value or 0) + 1e-12
+    assert not (after.evidence == "a" and before.evidence != "a")
+
+
 def test_only_cases_both_did_are_compared() -> None:
     """An approach stopped early is compared on what it did."""
     rows = rows_of({"a": [1] * 40}) + rows_of({"b": [0] * 20})

@@ -126,7 +126,7 @@ def success_difference(pairing: Pairing, *, alpha: float = 0.05) -> SuccessDiffe
     """Difference in success of two approaches on their common cases, with paired interval and exact test.
 
     Unscored cases are not guessed: the interval reaches from all of them speaking for `b` to all of them for `a`, the
-    p-value is the larger and the evidence the smaller of these two extremes.
+    p-value is the largest and the evidence the smallest that scoring them could give.
     """
     a, b = pairing.a, pairing.b
     difference = a.success[pairing.in_a] - b.success[pairing.in_b]
@@ -143,8 +143,13 @@ def success_difference(pairing: Pairing, *, alpha: float = 0.05) -> SuccessDiffe
         intervals = [_newcombe(one, other, n_effective, alpha=alpha) for one, other in extremes]
         interval = Interval(intervals[0].low, intervals[-1].high)
         totals = [_unit_totals(one - other, pairing) for one, other in extremes]
-        p = max(sign_flip_test(total) for total in totals)
-        e = min(e_value(int((total > 0).sum()), int((total < 0).sum())) for total in totals)
+        if int(totals[0].sum()) * int(totals[-1].sum()) < 0:
+            # One extreme speaks for `a` and the other for `b`, so in between lies a tie that may be the truth.
+            most = max(int(np.count_nonzero(total)) for total in totals)
+            p, e = 1.0, e_value(most // 2, most - most // 2)
+        else:
+            p = max(sign_flip_test(total) for total in totals)
+            e = min(e_value(int((total > 0).sum()), int((total < 0).sum())) for total in totals)
     return SuccessDifference(
         n_unscored=n_unscored,
         a_only=int((difference[scored] > 0).sum()),
