@@ -434,7 +434,7 @@ def test_every_published_result_ends_in_a_verdict(name: str, choice: str | None,
     verdict = steelyard.load_outcomes(shared_data / name / "results.csv", as_of=DAY).decide().verdict
     assert verdict.choice == choice
     if choice is None:
-        assert verdict.sentence == "Cannot tell: no approach has both scored cases and a known cost."
+        assert verdict.sentence.startswith("Cannot tell")
 
 
 def reference(folder: Path) -> list[dict[str, str]]:

@@ -122,10 +122,11 @@ def test_published_results_end_in_a_verdict(name: str, group: str, shared_data: 
     shape = said("decide", "--outcomes", shared_data / name / "results.csv", *where)
     assert shape["schema"] == "steelyard.verdict/1"
     if name == "results_llmdrift":
-        assert shape["choice"] is not None or "unknown" in str(shape)
+        chosen = {"leetcode_easy": "gpt-4-0314", "sensitive_answered": None}
+        assert shape["choice"] == chosen.get(group, "gpt-3.5-turbo-0613")
     else:
         assert shape["choice"] is None
-        assert shape["sentence"] == "Cannot tell: no approach has both scored cases and a known cost."
+        assert shape["sentence"].startswith("Cannot tell")
 
 
 @pytest.mark.realdata

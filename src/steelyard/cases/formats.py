@@ -9,6 +9,7 @@ good rows and a `Problem` for each bad one, so that a person mends the whole fil
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -136,6 +137,7 @@ _SIGNATURES = (
 )
 
 # What no text file holds, in any encoding this program reads: control characters other than tab, line ends, form feed.
+_BLOCK = 1 << 20
 _CONTROL_BYTES = bytes(set(range(32)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
 
 
@@ -146,8 +148,8 @@ def _missing_hint(path: Path, of: str) -> str:
     return f"files of {of} beside it: {', '.join(similar[:8])}" if similar else _FORMATS_HINT
 
 
-def decode(name: str, content: bytes) -> str:
-    """The text of a file; raises with a guess at what it is where it is not UTF-8."""
+def check_text(name: str, content: bytes) -> None:
+    """Raises, with a guess at what the file is, where it is not text in UTF-8."""
     for signature, kind, hint in _SIGNATURES:
         if content.startswith(signature):
             raise InputError(Problem(what=f"the file is {kind}, not text", where=name, hint=hint))
@@ -158,11 +160,15 @@ def decode(name: str, content: bytes) -> str:
     n_control = len(head) - len(head.translate(None, _CONTROL_BYTES))
     if n_control > len(head) * 0.02:
         raise InputError(Problem(what="the file is binary, not text", where=name, hint=_FORMATS_HINT))
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    done = 0
     try:
-        return content.decode("utf-8-sig")
+        for start in range(0, len(content), _BLOCK):  # never the whole text at once beside its bytes
+            pending = len(decoder.getstate()[0])
+            done = start - pending
+            decoder.decode(content[start : start + _BLOCK], final=start + _BLOCK >= len(content))
     except UnicodeDecodeError as error:
-        # `start` counts from behind a byte order mark, which the codec has already taken off.
-        offset = error.start + (3 if content.startswith(b"\xef\xbb\xbf") else 0)
+        offset = done + error.start
         line = content.count(b"\n", 0, offset) + 1
         raise InputError(
             Problem(
@@ -192,7 +198,7 @@ def csv_rows(name: str, content: bytes, problems: list[Problem]) -> tuple[list[s
     Raises:
         InputError: This is not text in UTF-8, or the header names a column twice.
     """
-    decode(name, content)
+    check_text(name, content)
     delimiter = sniff_delimiter(content)
     records = _records(content, delimiter)
     first = next(record for record in records if record.cells or record.damage is not None)
@@ -298,8 +304,10 @@ def json_rows(name: str, content: bytes, problems: list[Problem]) -> Iterator[tu
     Raises:
         InputError: This is not text in UTF-8.
     """
-    text = decode(name, content)
-    items = _list_items(text) if text.lstrip().startswith("[") else _line_items(text)
+    check_text(name, content)
+    body = content.removeprefix(b"\xef\xbb\xbf")
+    is_list = body[:65_536].lstrip().startswith(b"[")
+    items = _list_items(body.decode()) if is_list else _line_items(body)
     for value, line, damage in items:
         if damage is not None:
             hint = "write one JSON object a line" if name.lower().endswith("l") else None
@@ -317,10 +325,10 @@ class _Item(NamedTuple):
     damage: str | None
 
 
-def _line_items(text: str) -> Iterator[_Item]:
+def _line_items(content: bytes) -> Iterator[_Item]:
     # Only \n ends a line: str.splitlines would also cut at separators that JSON allows inside strings.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
+    for number, line in enumerate(io.BytesIO(content), 1):
+        if line.isspace():
             continue
         try:
             yield _Item(orjson.loads(line), number, None)

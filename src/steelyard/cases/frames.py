@@ -18,9 +18,9 @@ import numpy as np
 from steelyard.cases.formats import (
     Row,
     check_file,
+    check_text,
     csv_header,
     csv_rows,
-    decode,
     format_of,
     json_rows,
     read_content,
@@ -109,7 +109,7 @@ def _plain_csv(name: str, content: bytes) -> Columns | None:
     """
     import polars as pl
 
-    decode(name, content)
+    check_text(name, content)
     content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     if any(found in content for found in (b'"', b"\r", b"\n\n")) or content.startswith(b"\n"):
         return None
