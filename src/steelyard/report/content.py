@@ -191,6 +191,13 @@ class ReportContent:
     segments: SegmentTables | None = None
     """Success by segment, where the cases have segments."""
 
+    @property
+    def focus(self) -> str | None:
+        """The approach a reader looks at first: the choice or, without one, the leader."""
+        standings = self.verdict.standings
+        leads = bool(standings) and standings[0].excluded_because is None
+        return self.verdict.choice or (standings[0].name if leads else None)
+
     def scorecard_of(self, approach: str) -> Scorecard | None:
         """The scorecard of one approach, if there is one."""
         return next((card for card in self.scorecards if card.name == approach), None)

@@ -32,14 +32,15 @@ def render_html(content: ReportContent) -> str:
     """Write the report as one HTML page; the same content gives the same bytes."""
     points, left_out = plottable(content.scorecards)
     draw = partial(plot_svg, points, choice=content.verdict.choice, min_success=content.goals.min_success)
-    involved, others = table.comparisons_with(content.verdict.choice, content.comparisons)
+    involved, others = table.comparisons_with(content.focus, content.comparisons)
     economics = content.verdict.economics
-    pairs, other_pairs = pair_rows(economics, content.verdict.choice)
+    pairs, other_pairs = pair_rows(economics, content.focus)
     draw_sweep = partial(_sweep_svg, content)
     return _template().render(
         content=content,
         same_n=content.scorecards[0].n if len({card.n for card in content.scorecards}) == 1 else None,
         verdict=content.verdict,
+        focus=content.focus,
         economics=economics,
         method=content.method,
         run=content.method.run,
@@ -59,6 +60,7 @@ def render_html(content: ReportContent) -> str:
         sweep_rows=sweep_rows(economics.sweep) if economics.sweep is not None else [],
         pairs=pairs,
         other_pairs=other_pairs,
+        nothing_flips=table.NOTHING_FLIPS,
         steady=[hinge for hinge in economics.hinges if hinge.flips_at is None],
         comparisons=involved,
         other_comparisons=others,
@@ -123,7 +125,7 @@ def _sweep_svg(content: ReportContent, *, width: int, height: int, id_prefix: st
         return Markup("")
     return sweep_svg(
         economics.sweep,
-        choice=content.verdict.choice,
+        choice=content.focus,
         break_evens=economics.break_evens,
         width=width,
         height=height,

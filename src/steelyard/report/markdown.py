@@ -234,7 +234,7 @@ def _segments(content: ReportContent) -> list[str]:
 
 
 def _comparisons(content: ReportContent) -> list[str]:
-    involved, others = comparisons_with(content.verdict.choice, content.comparisons)
+    involved, others = comparisons_with(content.focus, content.comparisons)
     lines = ["## Paired comparisons", "", *_comparison_table(involved)]
     return [*lines, *folded(f"All other pairs ({len(others)})", _comparison_table(others))] if others else lines
 

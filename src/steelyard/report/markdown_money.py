@@ -10,7 +10,7 @@ from steelyard.report.format import count, known_count, marker, money, seconds
 from steelyard.report.markup import bullets, cell, escape, folded, table
 from steelyard.report.pairs import NONE, PairRow, pair_rows
 from steelyard.report.sweep_plot import sweep_rows
-from steelyard.report.table import TERM_TITLES, no_ledger_reasons
+from steelyard.report.table import NOTHING_FLIPS, TERM_TITLES, no_ledger_reasons
 
 
 def money_sections(content: ReportContent) -> list[str]:
@@ -94,7 +94,7 @@ def _steps(ledger: Ledger) -> list[str]:
 
 
 def _volume(content: ReportContent) -> list[str]:
-    economics, choice = content.verdict.economics, content.verdict.choice
+    economics = content.verdict.economics
     letter = marker(content.verdict.provenance)
     lines: list[str] = []
     if economics.sweep is not None:
@@ -110,7 +110,7 @@ def _volume(content: ReportContent) -> list[str]:
                 ],
             ),
         ]
-    involved, others = pair_rows(economics, choice)
+    involved, others = pair_rows(economics, content.focus)
     lines += _pairs(involved, letter)
     if others:
         lines += (
@@ -144,7 +144,7 @@ def _sensitivity(content: ReportContent) -> list[str]:
     economics = content.verdict.economics
     flips = [hinge.sentence for hinge in economics.hinges if hinge.flips_at is not None]
     steady = [hinge.sentence for hinge in economics.hinges if hinge.flips_at is None]
-    lines = bullets(flips)
+    lines = bullets(flips or [NOTHING_FLIPS] if economics.hinges else [])
     if steady:
         lines += folded(f"Changes nothing within a quarter to four times ({len(steady)})", bullets(steady))
     lines += table(

@@ -103,6 +103,9 @@ TERM_TITLES: dict[TermName, str] = {
 """What a finance lead would call the terms of the ledger."""
 
 
+NOTHING_FLIPS = "No single input, from a quarter to four times its value, changes the cheapest approach."
+
+
 def best_in(column: Column, scorecards: Sequence[Scorecard]) -> frozenset[str]:
     """Names of the approaches with the best point estimate; none where all are equal or fewer than two are known."""
     known = {card.name: value for card in scorecards if (value := column.figure_of(card).value) is not None}
