@@ -43,6 +43,8 @@ class Taken(NamedTuple):
     """What one process took."""
 
     seconds: float
+    cpu_s: float
+    """User and system time of all threads: what remains comparable on a busy machine."""
     peak_mb: float
 
 
@@ -93,7 +95,7 @@ def taken_by(*arguments: str) -> Taken:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"steelyard {' '.join(arguments)} ended with {process.returncode}")
-    return Taken(time.perf_counter() - start, _peak_mb(usage))
+    return Taken(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, _peak_mb(usage))
 
 
 def section(n_cases: int = N_CASES, *, suffix: str = ".parquet", n_clusters: int | None = None) -> list[Check]:
@@ -107,7 +109,8 @@ def section(n_cases: int = N_CASES, *, suffix: str = ".parquet", n_clusters: int
             total += one.seconds
             what = f"peak memory of steelyard {command}, {n_cases:,} cases x {len(APPROACHES)} approaches"
             checks.append(Check(what=what, measured=one.peak_mb, limit=PEAK_MB, unit="MB"))
-            print(f"steelyard {command}: {one.seconds:.1f} s, {one.peak_mb:,.0f} MB", file=sys.stderr, flush=True)
+            shown = f"{one.seconds:.1f} s ({one.cpu_s:.1f} s of processors), {one.peak_mb:,.0f} MB"
+            print(f"steelyard {command}: {shown}", file=sys.stderr, flush=True)
     what = f"steelyard score + decide on the same {suffix.removeprefix('.')} file"
     return [*checks, Check(what=what, measured=total, limit=SECONDS, unit="s")]
 
