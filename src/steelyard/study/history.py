@@ -23,6 +23,9 @@ from steelyard.errors import Problem, StorageFailed
 HISTORY_FILE = "verdicts.jsonl"
 RECORD_SCHEMA = "steelyard.verdict-record/1"
 
+FigureJson = Mapping[str, Any]
+"""A figure as `Figure.to_json` writes it."""
+
 Kind = Literal["decide", "recheck", "accepted"]
 
 
@@ -56,9 +59,9 @@ class VerdictRecord:
     leader: str | None
     """The choice, or who would be it."""
     sentence: str
-    p_best: float | None
-    expected_monthly_loss_usd: float | None
-    cost_per_success_usd: Mapping[str, float | None]
+    p_best: FigureJson
+    expected_monthly_loss_usd: FigureJson
+    cost_per_success_usd: Mapping[str, FigureJson]
     """By approach."""
     basis: Basis
 
@@ -72,8 +75,8 @@ class VerdictRecord:
             "choice": self.choice,
             "leader": self.leader,
             "sentence": self.sentence,
-            "p_best": self.p_best,
-            "expected_monthly_loss_usd": self.expected_monthly_loss_usd,
+            "p_best": dict(self.p_best),
+            "expected_monthly_loss_usd": dict(self.expected_monthly_loss_usd),
             "cost_per_success_usd": dict(self.cost_per_success_usd),
             "digest": self.basis.digest,
             "settings": self.basis.settings,
@@ -83,6 +86,7 @@ class VerdictRecord:
 
 def record_of(verdict: Verdict, basis: Basis, *, kind: Kind, date: str) -> VerdictRecord:
     """A verdict as the history keeps it."""
+    shape = verdict.to_json()
     in_the_running = [standing for standing in verdict.standings if standing.excluded_because is None]
     return VerdictRecord(
         kind=kind,
@@ -91,9 +95,9 @@ def record_of(verdict: Verdict, basis: Basis, *, kind: Kind, date: str) -> Verdi
         choice=verdict.choice,
         leader=verdict.choice or (in_the_running[0].name if in_the_running and verdict.p_best is not None else None),
         sentence=verdict.sentence,
-        p_best=verdict.p_best,
-        expected_monthly_loss_usd=verdict.expected_monthly_loss_usd,
-        cost_per_success_usd={one.name: one.cost_per_success_usd.value for one in verdict.standings},
+        p_best=shape["p_best"],
+        expected_monthly_loss_usd=shape["expected_monthly_loss_usd"],
+        cost_per_success_usd={one["name"]: one["cost_per_success_usd"] for one in shape["standings"]},
         basis=basis,
     )
 

@@ -273,10 +273,10 @@ def _inside(sentence: str) -> str:
 
 def _as_sure(then: VerdictRecord, verdict: Verdict) -> str:
     """Probability and cost, and what they were."""
-    name = verdict.choice
-    if name is None or verdict.p_best is None or then.p_best is None:
+    name, p_then = verdict.choice, then.p_best["value"]
+    if name is None or verdict.p_best is None or p_then is None:
         return ""
-    before = then.cost_per_success_usd.get(name)
+    before = then.cost_per_success_usd.get(name, {"value": None})["value"]
     now = next(one.cost_per_success_usd.value for one in verdict.standings if one.name == name)
     cost = "" if before is None or now is None else f" and costs {usd(now)} per successful task (then {usd(before)})"
-    return f", which is best with probability {likelihood(verdict.p_best)} (then {likelihood(then.p_best)}){cost}"
+    return f", which is best with probability {likelihood(verdict.p_best)} (then {likelihood(p_then)}){cost}"

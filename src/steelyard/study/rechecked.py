@@ -51,10 +51,10 @@ class Recheck:
 
     def to_json(self) -> dict[str, Any]:
         """What `recheck --json` prints (`steelyard.recheck/1`)."""
-        now = self.verdict
+        now = self.verdict.to_json()
         return {
             "schema": RECHECK_SCHEMA,
-            "as_of": now.as_of,
+            "as_of": now["as_of"],
             "stands": self.stands,
             "sentence": self.sentence,
             "then": {
@@ -65,14 +65,14 @@ class Recheck:
                 "cost_per_success_usd": dict(self.then.cost_per_success_usd),
             },
             "now": {
-                "choice": now.choice,
-                "sentence": now.sentence,
-                "p_best": now.p_best,
-                "cost_per_success_usd": {one.name: one.cost_per_success_usd.value for one in now.standings},
+                "choice": now["choice"],
+                "sentence": now["sentence"],
+                "p_best": now["p_best"],
+                "cost_per_success_usd": {one["name"]: one["cost_per_success_usd"] for one in now["standings"]},
             },
             "changes": [change.to_json() for change in self.changes],
             "warnings": list(self.warnings),
-            "verdict": now.to_json(),
+            "verdict": now,
         }
 
     def renderables(self) -> Sequence[RenderableType]:
