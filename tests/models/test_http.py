@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,13 +11,13 @@ import pytest
 
 from steelyard.errors import InputError
 from steelyard.figures import Provenance
-from steelyard.models.calls import AttemptStatus, ChatRequest, Message
-from steelyard.models.chat_format import retry_after_s, says_too_long
+from steelyard.models.calls import AttemptStatus, ChatRequest, Image, Message, Tool, ToolCall
+from steelyard.models.chat_format import read_completion, retry_after_s, says_too_long
 from steelyard.models.endpoint import EndpointFault, Price
 from steelyard.models.http import HttpEndpoint, hosted, local
 from steelyard.models.local_server import NEGLIGIBLE_SCALE
 from steelyard.models.spec import EndpointSpec, PriceSpec
-from steelyard.models.stub_server import StubServer
+from steelyard.models.stub_server import StubServer, completion
 
 KEY = "sk-very-secret-0123456789"
 
@@ -124,6 +125,76 @@ async def test_the_request_carries_schema_extras_and_seed(monkeypatch: pytest.Mo
     }
     assert (body["top_k"], body["grammar"], body["seed"], body["max_tokens"]) == (1, "g", 3, 8)
     assert "lora" not in body
+
+
+async def test_tools_and_pictures_are_sent_as_the_format_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Definitions, calls, results and pictures stand where OpenAI-compatible servers look for them."""
+    parameters = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    messages = (
+        Message("user", "what is it?", images=(Image("data:image/png;base64,AAAA", "d"),)),
+        Message("assistant", "", tool_calls=(ToolCall("c1", "look", '{"n": 1}'),)),
+        Message("tool", "a cat", tool_call_id="c1"),
+    )
+    request = replace(
+        asking(""), messages=messages, tools=(Tool(name="look", description="Look.", parameters=parameters),)
+    )
+    async with StubServer(bodies=[]) as stub:
+        model = endpoint(stub, monkeypatch)
+        await model.send(request, timeout_s=5)
+        await model.close()
+        assert stub.bodies is not None
+        body = orjson.loads(stub.bodies[0])
+    assert body["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "what is it?"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"n": 1}'}}],
+        },
+        {"role": "tool", "content": "a cat", "tool_call_id": "c1"},
+    ]
+    function = {"name": "look", "description": "Look.", "parameters": parameters}
+    assert body["tools"] == [{"type": "function", "function": function}]
+
+
+@pytest.mark.parametrize(
+    ("calls", "read"),
+    [
+        ([{"id": "a", "function": {"name": "f", "arguments": "{}"}}], [ToolCall("a", "f", "{}")]),
+        ([{"function": {"name": "f", "arguments": {"n": 1}}}], [ToolCall("call_0", "f", '{"n":1}')]),
+        ([{"id": None, "function": {"name": "f", "arguments": None}}], [ToolCall("call_0", "f", "{}")]),
+    ],
+)
+def test_calls_of_tools_are_read_in_the_forms_servers_send(calls: list[dict[str, Any]], read: list[ToolCall]) -> None:
+    """Some servers leave ids out or send arguments as an object."""
+    body = completion(None, usage={}, finish="tool_calls", tool_calls=calls)
+    response = read_completion(body, url="u", clean=str)
+    assert (response.status, list(response.tool_calls)) == (AttemptStatus.CALLED_TOOLS, read)
+
+
+def test_a_call_without_a_function_is_unreadable() -> None:
+    """Nonsense in place of a call is a fault of the endpoint, not a crash."""
+    with pytest.raises(EndpointFault, match="not a chat completion"):
+        read_completion(completion(None, usage={}, tool_calls=[{"id": "a"}]), url="u", clean=str)
+
+
+async def test_a_refused_schema_is_no_fault_of_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the call under its own name, so that the question can be asked without; no other rejection does."""
+    async with StubServer() as stub:
+        model = endpoint(stub, monkeypatch)
+        refused = await model.send(asking("stub:schema_refused", response_schema={"type": "object"}), timeout_s=5)
+        assert (refused.status, "recursion" in str(refused.error)) == (AttemptStatus.SCHEMA_REFUSED, True)
+        taken = await model.send(asking("stub:schema_refused"), timeout_s=5)
+        assert taken.status is AttemptStatus.ANSWERED
+        with pytest.raises(EndpointFault):
+            await model.send(asking("stub:400", response_schema={"type": "object"}), timeout_s=5)
+        await model.close()
 
 
 async def test_every_local_request_names_all_adapters() -> None:

@@ -123,3 +123,85 @@ def test_a_nearby_property_is_suggested(tmp_path: Path) -> None:
     """A misspelt expected field comes with the right one."""
     with pytest.raises(InputError, match="did you mean 'label'"):
         resolve_task(spec(expected="lable", output_schema={"type": "object", "properties": {"label": {}}}), tmp_path)
+
+
+MODELS = '''
+from __future__ import annotations
+from datetime import date
+from decimal import Decimal
+from typing import Callable
+from pydantic import BaseModel
+
+class Line(BaseModel):
+    text: str
+    amount: Decimal
+
+class Invoice(BaseModel):
+    """An invoice as it was read."""
+    vendor: str
+    day: date | None = None
+    lines: list[Line]
+
+class Node(BaseModel):
+    name: str
+    kids: list[Node] = []
+
+class Odd(BaseModel):
+    when: Missing
+
+class Lazy(BaseModel):
+    call: Callable[[], int]
+
+NOT_A_MODEL = dict
+'''
+
+
+def test_a_pydantic_model_gives_the_schema(tmp_path: Path) -> None:
+    """`FILE.py:NAME` is the model's JSON Schema, with annotations of its module, nested models included."""
+    (tmp_path / "models.py").write_text(MODELS)
+    task = resolve_task(spec(expected=["vendor", "lines"], output_schema="models.py:Invoice"), tmp_path)
+    right = {"vendor": "Acme", "lines": [{"text": "tea", "amount": "3.50"}]}
+    assert validate(right, task) is None
+    assert "amount" in str(validate({"vendor": "Acme", "lines": [{"text": "tea"}]}, task))
+    assert validate({**right, "day": 3}, task) is not None
+    tree = resolve_task(spec(expected=["name"], output_schema="models.py:Node"), tmp_path)
+    assert validate({"name": "a", "kids": [{"name": "b"}]}, tree) is None
+
+
+@pytest.mark.parametrize(
+    ("reference", "what"),
+    [
+        ("models.py:NOT_A_MODEL", "is not a Pydantic model"),
+        ("models.py:Invoise", "has no function 'Invoise'"),
+        ("other.py:Invoice", "cannot be read"),
+        ("../models.py:Invoice", "lies outside the study folder"),
+        ("models.py:Odd", "has no JSON Schema"),
+        ("models.py:Lazy", "has no JSON Schema"),
+        ("models.py:Line", "the expected field 'label' is not among"),
+    ],
+)
+def test_what_is_no_usable_model_is_named(tmp_path: Path, reference: str, what: str) -> None:
+    """A wrong class, file or field is one sentence."""
+    (tmp_path / "models.py").write_text(MODELS)
+    with pytest.raises(InputError) as caught:
+        resolve_task(spec(output_schema=reference), tmp_path)
+    assert what in caught.value.problems[0].what
+
+
+def test_one_field_that_is_an_object_is_asked_for_as_json(tmp_path: Path) -> None:
+    """A reference may lead to anything, so no bare answer is expected."""
+    schema = {
+        "type": "object",
+        "properties": {"label": {"$ref": "#/$defs/L"}},
+        "$defs": {"L": {"type": "object", "properties": {"a": {"type": "string"}}}},
+    }
+    assert resolve_task(spec(output_schema=schema), tmp_path).single_field is None
+
+
+def test_pictures_are_input_fields(tmp_path: Path) -> None:
+    """The list names input fields, and a task without it has the digest it always had."""
+    with pytest.raises(ValueError, match="images names 'scan', which is not among the input fields"):
+        spec(images=["scan"])
+    plain, pictured = resolve_task(spec(), tmp_path), resolve_task(spec(images="text"), tmp_path)
+    assert pictured.image_fields == ("text",)
+    assert plain.digest() != pictured.digest()

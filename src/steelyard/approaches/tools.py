@@ -157,11 +157,17 @@ async def _run(tool: OwnTool | None, call: ToolCall, *, known: Sequence[str]) ->
     if problem is not None:
         return f"error: {problem}", True
     try:
-        result = await called(tool.function, **arguments)
+        text = _shown(await called(tool.function, **arguments))
     except ValidationError as error:  # an annotation asks for more than a schema can say
         said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
         return f"error: {said}"[:MAX_RESULT_CHARS], True
     except Exception as error:  # noqa: BLE001 - the study's own function may raise anything; the model is told
         return f"error: {type(error).__name__}: {error}"[:MAX_RESULT_CHARS], False
+    return text, False
+
+
+def _shown(result: object) -> str:
     text = result if isinstance(result, str) else orjson.dumps(result, default=str).decode()
-    return text if len(text) <= MAX_RESULT_CHARS else f"{text[: MAX_RESULT_CHARS - 2]} …", False
+    # Lone surrogates, which text from a file name can hold, fit into no request.
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= MAX_RESULT_CHARS else f"{text[: MAX_RESULT_CHARS - 2]} …"

@@ -37,6 +37,8 @@ BEHAVIOURS = (
     "content_filter",
     "refusal",
     "too_long",
+    "schema_refused",
+    "tool_call",
     "echo_key",
     "huge",
     "redirect",
@@ -49,7 +51,8 @@ BEHAVIOURS = (
     "500",
     "503",
 )
-"""What a marker may ask for; three digits answer with that status, `429` with a Retry-After."""
+"""What a marker may ask for; three digits answer with that status, `429` with a Retry-After. `schema_refused` turns away
+requests with a schema alone; `tool_call` asks for the first tool with no arguments until a result is there."""
 
 _NAMES = "|".join(sorted(BEHAVIOURS, key=len, reverse=True)).encode()
 _MARKER = re.compile(rb"stub:(" + _NAMES + rb")(?:x(\d+))?")
@@ -150,7 +153,20 @@ class StubServer:
             behaviour = "ok" if times and self.digests[digest] > int(times) else marker.group(1).decode()
         if behaviour == "ok":
             return self.latency_s, self._ok, False
+        if behaviour in ("schema_refused", "tool_call"):
+            return self.latency_s, self._answer_to(behaviour, orjson.loads(body)), False
         return self._misbehave(behaviour, head)
+
+    def _answer_to(self, behaviour: str, request: dict[str, Any]) -> bytes:
+        """Where it depends on what was asked."""
+        if behaviour == "schema_refused" and "response_format" in request:
+            said = "Invalid schema for response_format 'output': recursion is not supported"
+            return http_answer(400, orjson.dumps({"error": {"message": said}}))
+        if behaviour == "tool_call" and request["messages"][-1]["role"] != "tool":
+            function = {"name": request["tools"][0]["function"]["name"], "arguments": "{}"}
+            calls = [{"id": f"call-{self.n_requests}", "type": "function", "function": function}]
+            return http_answer(200, completion(None, usage=self._usage(), finish="tool_calls", tool_calls=calls))
+        return self._ok
 
     def _misbehave(self, behaviour: str, head: bytes) -> tuple[float, bytes | None, bool]:
         usage = self._usage()
@@ -244,11 +260,20 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
 
 
-def completion(text: str | None, *, usage: dict[str, Any], finish: str = "stop", refusal: str | None = None) -> bytes:
+def completion(
+    text: str | None,
+    *,
+    usage: dict[str, Any],
+    finish: str = "stop",
+    refusal: str | None = None,
+    tool_calls: list[dict[str, Any]] | None = None,
+) -> bytes:
     """A chat completion as JSON."""
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if refusal is not None:
         message["refusal"] = refusal
+    if tool_calls is not None:
+        message["tool_calls"] = tool_calls
     return orjson.dumps(
         {
             "id": "stub",

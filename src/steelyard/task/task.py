@@ -46,7 +46,10 @@ class Task:
         if len(properties) != 1:
             return None
         (name,) = properties
-        return name if properties[name].get("type", "string") == "string" else None
+        rule = properties[name]
+        # What a reference or a choice leads to may be anything, so JSON is asked for.
+        is_plain = not any(key in rule for key in ("$ref", "anyOf", "oneOf", "allOf"))
+        return name if is_plain and rule.get("type", "string") == "string" else None
 
     def digest(self) -> str:
         """Content address of everything that can change an answer or its score."""
