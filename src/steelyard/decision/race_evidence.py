@@ -151,7 +151,7 @@ def shares_of(lane: Lane, constraint: Constraint, goal: GoalSpec) -> tuple[Float
 
 
 class Evidence:
-    """Log wealth of all bets of a race; each is the largest so far, which is what counts against 1/α at any time."""
+    """Log wealth of all bets of a race: the largest so far, which is what counts against 1/α, unless said otherwise."""
 
     def __init__(
         self,
@@ -187,10 +187,11 @@ class Evidence:
             success_high=padded([one.success_high for one in in_order]),
             variable=padded([one.cost_usd for one in in_order]),
         )
-        self._cheaper, self._near = costs.evidence(0.0), costs.evidence(delta)
+        self._cheaper = log_wealth(costs.scaled(0.0))
+        self._near = _most_so_far(costs.scaled(delta))
 
     def cheaper(self, one: str, other: str, n: int) -> float:
-        """That `one` costs less per success than `other`, after `n` cases."""
+        """That `one` costs less per success than `other`, after `n` cases; as it is then, so that it may be added up."""
         return self._of_pair(self._cheaper, one, other, n)
 
     def near(self, one: str, other: str, n: int) -> float:
@@ -268,8 +269,8 @@ class _Costs:
             self._dear = units.sums(fixed + factor * at_most + failed * (1 - success_low))
             self._bound = (fixed + failed + factor * self._largest) * units.largest_product
 
-    def evidence(self, margin: float) -> Floats:
-        """That the row costs less per success than 1 + margin times what the column does; shape (K, K, n_blocks)."""
+    def scaled(self, margin: float) -> Floats:
+        """X for row w and column x in units of its bound; shape (K, K, n_blocks)."""
         first, second = self._first, self._second
         low, dear = self._low[:, None], self._dear[:, None]
         high, cheap = self._high[None], (1 + margin) * self._cheap[None]
@@ -278,7 +279,8 @@ class _Costs:
             loss = dear[..., first] * high[..., second] + dear[..., second] * high[..., first]
             scaled = (gain - loss) / 2 / self._bound[:, None]
         # Nothing is bet where a cost is unknown (nan); who cannot cost anything (a bound of 0) bets at no risk.
-        return _most_so_far(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=-1.0))
+        safe: Floats = np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=-1.0)
+        return safe
 
 
 def _largest_before(units: _Units, variable: Floats) -> Floats:

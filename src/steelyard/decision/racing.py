@@ -4,18 +4,23 @@ Rules, at every look after `MIN_CASES` cases:
 
 1. Out is whoever surely misses a constraint of the goal (without a goal for success: whoever surely fails more often
    than it succeeds).
-2. Out is whoever another one still in surely beats on cost per success, if that other one surely satisfies the goal.
+2. Out is whoever is surely not the cheapest per success of those that surely satisfy the goal: the wealth of the bets
+   that these are cheaper is added up, and one still in has to be ahead of it.
 3. The race is over when one that surely satisfies the goal is surely within delta of the cost of everybody left (of
    several such ones the lowest rung wins), or is alone; when nobody is left; or when all cases are used.
 
-What 'surely' means. Let the truly best of K approaches be the cheapest per success of those that satisfy all J
-constraints. It is dropped only if a true null hypothesis was rejected: one of J, that it satisfies a constraint; or,
-with one of the K - 1 others, that this one is not cheaper if it satisfies the goal, or that it misses a given constraint
-if it does not. If the race ends for one that misses the goal, that is the same rejection; if it ends for one that is
-truly dearer by more than delta, 'not within delta' was rejected. That event takes the place of 'not cheaper' for this
-one, which it contains: the bets on the former win at least as much on every case. So with each test at level
-α / (K - 1 + J) the chance that any of this ever happens is at most α, whenever and however often one looks. What may
-depend on what, and what is bet, is in `race_evidence`.
+What 'surely' means. Every test has the level α / (K - 1 + J) for K approaches and J constraints. Let the truly best be
+the cheapest per success of those that satisfy all constraints. What could go wrong with it:
+
+- One of J: that it satisfies a constraint, which is true, is rejected.
+- Another one that misses the goal is said to satisfy it, and beats it, or wins the race.
+- Of the others, which satisfy the goal, none is cheaper. Each bet that one is has wealth of expectation at most 1 at any
+  time; that of m of them together reaches (K - 1 + J) / α with a probability of at most m times the level. If one that
+  is truly dearer by more than delta ends the race as 'within delta', let the wealth of that bet stand for it: this is
+  another bet on what is false, and wins at least as much on every case, so the same sum covers this as well.
+
+Each of the K - 1 others counts once, so the chance that any of this ever happens is at most α, whenever and however
+often one looks. What may depend on what, and what is bet, is in `race_evidence`.
 """
 
 from __future__ import annotations
@@ -164,11 +169,13 @@ class _Course:
             wealth, constraint = self._evidence.misses(name, n)
             if wealth >= self._sure:
                 self._drop(name, n, by=None, because=self._missed(name, constraint, n))
-        able = [one for one in self.left if self._is_able(one, n)]
-        pairs = [(self._evidence.cheaper(w, x, n), w, x) for w in able for x in self.left if w != x]
-        for wealth, one, other in sorted(pairs, key=lambda pair: -pair[0]):
-            if wealth >= self._sure and one in self.left and other in self.left:
-                self._drop(other, n, by=one, because=self._beaten(other, one, n))
+        able = [name for name in self._entrants if self._is_able(name, n)]
+        against = {x: [(self._cheaper(w, x, n), w) for w in able if w != x] for x in self.left}
+        totals = {x: float(np.logaddexp.reduce([wealth for wealth, _ in bets])) for x, bets in against.items() if bets}
+        for x in sorted(totals, key=lambda x: -totals[x]):
+            ahead = max((bet for bet in against[x] if bet[1] in self.left), default=(-math.inf, x))
+            if totals[x] >= self._sure and ahead[0] > 0:
+                self._drop(x, n, by=ahead[1], because=self._beaten(x, ahead[1], n))
 
     def winner(self, n: int) -> str | None:
         """Who has won after `n` cases."""
@@ -183,7 +190,14 @@ class _Course:
         return min(able, key=lambda one: (self._entrants[one].rung, self._cost(one, n)), default=None)
 
     def _is_able(self, name: str, n: int) -> bool:
-        return self._evidence.meets(name, n) >= self._sure
+        return self._evidence.meets(name, self._cases_of(name, n)) >= self._sure
+
+    def _cheaper(self, one: str, other: str, n: int) -> float:
+        """The bet that `one` is cheaper than `other`; it rests once one of them is out."""
+        return self._evidence.cheaper(one, other, min(self._cases_of(one, n), self._cases_of(other, n)))
+
+    def _cases_of(self, name: str, n: int) -> int:
+        return next((drop.n_cases for drop in self.dropped if drop.name == name), n)
 
     def _drop(self, name: str, n: int, *, by: str | None, because: str) -> None:
         reason = f"dropped by the race after {n:,} cases: {because}"
