@@ -137,7 +137,7 @@ def drawn_world(seed: int, kind: WorldKind | None = None, *, n_cases: int | None
         cost_spread={name: rng.uniform(0.2, 1.5) for name in facts},
         cost_with_difficulty=rng.uniform(0, 0.8),
         latency_s=latency,
-        reviewed=rng.uniform(0.1, 0.5),
+        n_reviewed=int(rng.integers(20, 101)),
     )
     return World(
         kind=kind,
@@ -234,8 +234,8 @@ class _Shape:
     cost_with_difficulty: float
     """Correlation of log cost with difficulty."""
     latency_s: Mapping[str, float]
-    reviewed: float
-    """Share of cases whose review is timed, where reviews are."""
+    n_reviewed: int
+    """Cases whose review is timed, where reviews are: the first ones."""
 
 
 def _facts(kind: _Kind, rng: np.random.Generator) -> ApproachFacts:
@@ -299,9 +299,7 @@ def _draw_cases(lots: Mapping[str, Lot], shape: _Shape, n: int, rng: np.random.G
         log_cost = spread * (tied * difficulty + math.sqrt(1 - tied**2) * rng.standard_normal(n))
         reviews = np.full(n, np.nan)
         if lot.review_s is not None:
-            timed = rng.random(n) < shape.reviewed
-            timed[:5] = True
-            reviews = np.where(timed, lot.review_s * rng.lognormal(-0.32, 0.8, n), np.nan)
+            reviews[: shape.n_reviewed] = lot.review_s * rng.lognormal(-0.32, 0.8, min(n, shape.n_reviewed))
         found[name] = outcomes_of(
             name,
             success=(hardness < normal_quantile(lot.success)).astype(np.float64),
