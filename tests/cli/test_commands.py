@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -171,6 +173,21 @@ def test_the_report_can_go_to_a_file_and_to_stdout(finished: Path, tmp_path: Pat
     assert printed.out == (tmp_path / "r.html").read_text(encoding="utf-8")
     assert printed.out.startswith("<!doctype html>")
     assert steelyard("report", finished, "--format", "md", "-o", "-").out.startswith("# ")
+
+
+def test_the_ledger_of_a_run_is_a_workbook_and_a_table(finished: Path, tmp_path: Path) -> None:
+    """The same journal gives the same workbook; its ledger is the one of decide."""
+    for name in ("a", "b"):
+        assert steelyard("report", finished, "--format", "xlsx", "-o", tmp_path / f"{name}.xlsx").code == 0
+    assert (tmp_path / "a.xlsx").read_bytes() == (tmp_path / "b.xlsx").read_bytes()
+    rows = list(csv.DictReader(io.StringIO(steelyard("report", finished, "--format", "csv", "-o", "-").out)))
+    for ledger in steelyard("decide", finished, "--json").json["economics"]["ledgers"]:
+        known = [
+            float(row["usd_per_month"])
+            for row in rows
+            if row["approach"] == ledger["approach"] and row["in_total"] == "yes"
+        ]
+        assert (sum(known) if known else None) == pytest.approx(ledger["total_usd_per_month"]["value"])
 
 
 def test_a_report_that_cannot_be_written_is_a_sentence(finished: Path, tmp_path: Path) -> None:

@@ -52,6 +52,23 @@ def test_an_imported_folder_is_scored_and_decided_on_and_not_run(file: Path, tmp
     assert "there is something here already" in said.err
 
 
+def test_an_imported_folder_and_a_file_have_a_report(file: Path, tmp_path: Path) -> None:
+    """The same report whether outcomes were imported or named; text forms can go to a pipe, a workbook cannot."""
+    folder = tmp_path / "made"
+    steelyard("import", "outcomes", file, "-o", folder)
+    written = steelyard("report", folder)
+    assert written.out.strip() == str(folder / "report.html")
+    assert "SHA-256 of the file" in (folder / "report.html").read_text(encoding="utf-8")
+    assert steelyard("report", folder, "--format", "xlsx").code == 0
+    assert (folder / "report.xlsx").read_bytes().startswith(b"PK")
+    printed = steelyard("report", "--outcomes", file, "--format", "csv", "-o", "-")
+    assert printed.out.startswith("approach,term,name,label,usd_per_month")
+    refused = steelyard("report", folder, "--format", "xlsx", "-o", "-")
+    assert refused.code == 2
+    assert "a workbook goes into a file" in refused.err
+    assert steelyard("report").code == 2
+
+
 def test_import_says_what_it_made(file: Path, tmp_path: Path) -> None:
     said = steelyard("import", "outcomes", file, "-o", tmp_path / "made")
     assert said.out.startswith("120 outcomes of 2 approaches on 60 cases")
