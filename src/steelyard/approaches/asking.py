@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steelyard.approaches.examples import choose_fixed, usable_examples
+from steelyard.approaches.examples import choose_fixed, named_examples, usable_examples
 from steelyard.approaches.images import load_images
 from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.approaches.prompting import ChooseExamples, Prompting
@@ -78,7 +78,7 @@ class Asking:
         prompting = Prompting(
             text=text,
             task=task,
-            fixed=self._fixed_examples(spec, task, where=where) if spec.examples else (),
+            fixed=self._fixed_examples(spec, task, where=where) if spec.examples or spec.example_ids else (),
             choose_examples=self.choose_examples,
             example_chars=spec.example_chars,
             folder=bench.study,
@@ -160,5 +160,7 @@ class Asking:
                     hint="label some cases; those without a valid expected output or without text are left out",
                 )
             )
+        if spec.example_ids:
+            return named_examples(usable, spec.example_ids, where=f"{where}.prompt.example_ids")
         embed = self.bench.embedder() if spec.choose == "diverse" else None
         return choose_fixed(usable, spec.examples, task=task, seed=spec.seed, by=spec.choose, embed=embed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import math
 import statistics
@@ -15,6 +16,7 @@ import orjson
 from steelyard.approaches.images import without_images
 from steelyard.approaches.prompt_spec import ChooseBy
 from steelyard.cases.case import Case
+from steelyard.errors import InputError, Problem
 from steelyard.models.embeddings import Embed
 from steelyard.task.output import validate
 from steelyard.task.task import Task
@@ -81,6 +83,28 @@ def choose_fixed(
         assert embed is not None
         chosen = _diverse(drawn[:_MAX_CANDIDATES], n, task=task, embed=embed)
     return tuple(sorted(chosen, key=lambda case: _lot(case, seed + 1)))
+
+
+def named_examples(cases: Sequence[Case], ids: Sequence[str], *, where: str) -> tuple[Case, ...]:
+    """The examples a person, or a search, has named.
+
+    Args:
+        cases: Usable cases.
+        ids: Of the cases to show, in this order.
+        where: Place of the ids, for messages.
+
+    Raises:
+        InputError: Some are no usable train case; names the first of them.
+    """
+    by_id = {case.id: case for case in cases}
+    missing = [name for name in ids if name not in by_id]
+    if missing:
+        close = difflib.get_close_matches(missing[0], list(by_id), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "an example is a labelled case of the train split"
+        raise InputError(
+            Problem(what=f"{missing[0]!r} is no train case that can serve as an example", where=where, hint=hint)
+        )
+    return tuple(by_id[name] for name in ids)
 
 
 def shortened(fields: Mapping[str, Any], max_chars: int, *, keep: Sequence[str] = ()) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class PromptSpec(Section):
     choose: ChooseBy = "spread"
     """Which: `spread` evenly over the labels and of typical length; `random` by seed alone; `diverse`, so that as
     many train cases as can be are like one of them by sentence embeddings."""
+    example_ids: tuple[str, ...] = ()
+    """Ids of the train cases to show, in this order; in place of `examples`."""
     example_chars: Annotated[int, Field(ge=20)] = 400
     """Longer inputs are cut to this when they are shown as examples."""
     enforce_schema: bool = False
@@ -57,4 +59,6 @@ class PromptSpec(Section):
             raise ValueError("tool_rounds belongs to tools")
         if "choose" in self.model_fields_set and not self.examples:
             raise ValueError("choose belongs to examples: say how many")
+        if self.example_ids and self.examples:
+            raise ValueError("give either examples (how many) or example_ids (which), not both")
         return self

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from steelyard.approaches.prompt_spec import PromptSpec
+from steelyard.approaches.search_spec import OptimiseSpec
 from steelyard.approaches.workflow.spec import WorkflowSpec
 from steelyard.models.spec import Positive, Section
 
@@ -66,6 +67,8 @@ class ApproachSpec(Section):
     """What is looked up for each case."""
     tuning: TuningSpec | None = None
     """What is learned beforehand."""
+    optimise: OptimiseSpec | None = None
+    """What a search for a better prompt may try and spend."""
 
     @model_validator(mode="after")
     def _levers_fit_the_model(self) -> ApproachSpec:
