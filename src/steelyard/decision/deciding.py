@@ -221,9 +221,9 @@ def _unknowns(weighing: Weighing, draws: JointDraws | None, excluded: Mapping[st
     """Besides the open gates, which the verdict lists by themselves."""
     unknowns = []
     if weighing.money.failed_task_usd == 0:
-        unknowns.append("What a failed task costs: it is counted as nothing (money.failed_task_usd).")
+        unknowns.append(wording.FAILURES_COUNT_NOTHING)
     if all(np.isnan(one.review_seconds).all() for one in weighing.results.values()):
-        unknowns.append("How long a person needs to check an answer: no review was timed, so it is assumed.")
+        unknowns.append(wording.reviews_not_timed(weighing.money.review_seconds))
     unscored = {name: one.n_unscored for name, one in weighing.results.items() if one.n_unscored}
     if unscored:
         unknowns.append("Unscored cases: " + wording.listed([f"{n} of {name}" for name, n in unscored.items()]) + ".")

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 
 from steelyard.decision.plan import PlanFile, Step
 from steelyard.decision.spec import GoalSpec
-from steelyard.decision.wording import listed, percent, usd, usd_per_month
+from steelyard.decision.wording import REVIEWS_TO_TIME, listed, percent, usd, usd_per_month
 from steelyard.economics.flips import plain
 from steelyard.economics.ledger import BreakEven, Hinge, Ledger
 from steelyard.figures import Figure
 
 NOBODY = "no approach"
 """In place of the cheapest approach where none reaches the goal."""
-
-REVIEWS_TO_TIME = 30
-"""Reviews that give a usable mean."""
 
 
 def verdict(

@@ -11,6 +11,14 @@ from steelyard.decision.verdict import EvidenceWorth
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.figures import Figure
 
+FAILURES_COUNT_NOTHING = (
+    "What a failed task costs: it is counted as nothing (money.failed_task_usd); follow ten failed tasks and add up what"
+    " each cost."
+)
+
+REVIEWS_TO_TIME = 30
+"""Reviews that give a usable mean."""
+
 
 def percent(share: float) -> str:
     """A share as a percentage.
@@ -198,6 +206,14 @@ def stale_price(facts: ApproachFacts, as_of: date) -> str:
     read = facts.price.as_of or ""
     age = (as_of - date.fromisoformat(read)).days
     return f"{facts.name}: its price was read on {read}, {age} days ago; check {facts.price.source}"
+
+
+def reviews_not_timed(seconds: float) -> str:
+    """What is assumed about reviews, and what timing some takes."""
+    return (
+        f"How long a person needs to check an answer: no review was timed, so {seconds:g} s are assumed; timing"
+        f" {REVIEWS_TO_TIME} takes about {max(1, round(REVIEWS_TO_TIME * seconds / 60))} min."
+    )
 
 
 def not_counted(imported: Sequence[str], *, levers_known: bool) -> str:

@@ -52,7 +52,8 @@ def recheck(source: Study | Path, *, as_of: date | None = None, accept: bool = F
         found = _held_against(then, grounds, as_of=day)
         basis = type(grounds.basis)(settings=grounds.today, outcomes=grounds.basis.outcomes)
         record = record_of(found.verdict, basis, kind="accepted" if accept else "recheck", date=day.isoformat())
-        keep(path, record)
+        if accept or (record.sentence, record.basis.digest) != (then.sentence, then.basis.digest):
+            keep(path, record)
     return found
 
 
