@@ -216,7 +216,7 @@ class Question:
                 refusal = attempt.error or "no reason given"
                 request = replace(request, response_schema=None, messages=self.prompting.with_schema(request.messages))
                 continue
-            if attempt.status is not AttemptStatus.CALLED_TOOLS or not self.tools:
+            if not (self.tools and attempt.tool_calls):
                 break
             n_rounds += 1
             if n_rounds > self.tool_rounds:
@@ -232,7 +232,7 @@ class Question:
         if not attempt.status.has_text:
             said = _NO_TEXT[attempt.status]
             problem = f"{said}: {attempt.error}" if attempt.error else said
-            if attempt.status is AttemptStatus.CALLED_TOOLS and self.tools:
+            if n_rounds > self.tool_rounds:
                 problem = f"the model asked for tools {n_rounds} times without an answer"
             return ParsedOutput(output=None, valid=False, as_it_came=False, problem=problem)
         read = parse_output(attempt.text, self.task)

@@ -158,7 +158,7 @@ def _of_model(reference: str, folder: Path) -> dict[str, Any]:
             )
         )
     try:
-        return model.model_json_schema()
+        schema = model.model_json_schema()
     except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
         raise InputError(
             Problem(
@@ -167,6 +167,10 @@ def _of_model(reference: str, folder: Path) -> dict[str, Any]:
                 hint="use fields that JSON can hold, or describe them with pydantic.WithJsonSchema",
             )
         ) from error
+    if "$ref" in schema:  # a model that holds itself is all in the definitions
+        definitions = schema["$defs"]
+        return {**definitions[schema["$ref"].rpartition("/")[2]], "$defs": definitions}
+    return schema
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
