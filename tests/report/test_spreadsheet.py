@@ -239,7 +239,7 @@ def test_sheets_are_in_the_order_of_reading(tmp_path: Path) -> None:
     """The verdict opens first; a sheet without anything to say is not there."""
     book = openpyxl.load_workbook(_save(_content(sample_content().verdict.economics), tmp_path))
     assert book.sheetnames == [
-        "Verdict", "Inputs", "Ledger", "Scorecards", "Comparisons", "Break-even", "Volume sweep", "Sensitivity",
+        "Verdict", "Inputs", "Ledger", "Steps", "Scorecards", "Comparisons", "Break-even", "Volume sweep", "Sensitivity",
     ]  # fmt: skip
     assert book["Verdict"]["A4"].value == sample_content().verdict.sentence
     bare = replace(sample_content(), comparisons=())

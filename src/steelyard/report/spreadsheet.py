@@ -56,6 +56,8 @@ def render_xlsx(content: ReportContent) -> bytes:
     else:
         live = Live(blocks=())
     _write_verdict(verdict, content, live)
+    if any(ledger.steps for ledger in economics.ledgers):
+        _write_steps(page("Steps"), content)
     _write_scorecards(page("Scorecards"), content)
     if content.comparisons:
         _write_comparisons(page("Comparisons"), content)
@@ -145,6 +147,37 @@ def _write_scorecards(page: Page, content: ReportContent) -> None:
             page.text(row, 4, _UNIT_WORDS[column.unit])
             _figure(page, row, 5, column.figure_of(card), column.unit)
     page.sheet.autofilter(3, 0, row, 9)
+
+
+def _write_steps(page: Page, content: ReportContent) -> None:
+    page.widths(24, 32, 14, 16, 18, 14, 16, 40)
+    page.text(0, 0, "What the calls take, step by step", "title")
+    page.text(
+        1, 0, "Measured, on average over all tasks; the amounts of an approach sum up to its calls and computing."
+    )
+    heads = (
+        "Approach",
+        "Step",
+        "Calls a task",
+        "Prompt tokens",
+        "Completion tokens",
+        "Seconds",
+        "USD a task",
+        "Source",
+    )
+    page.heads(3, heads)
+    page.sheet.freeze_panes(4, 2)
+    row = 3
+    for ledger in content.verdict.economics.ledgers:
+        for step in ledger.steps:
+            row += 1
+            page.text(row, 0, ledger.approach, "bold")
+            page.text(row, 1, step.step)
+            for column, value in enumerate((step.calls, step.prompt_tokens, step.completion_tokens), start=2):
+                page.value(row, column, value, "number")
+            page.value(row, 5, step.seconds, "seconds")
+            page.value(row, 6, step.usd, "usd")
+            page.text(row, 7, str(ledger.terms["variable"].provenance))
 
 
 def _write_comparisons(page: Page, content: ReportContent) -> None:
