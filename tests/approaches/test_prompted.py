@@ -18,9 +18,15 @@ from steelyard.approaches.spec import ApproachSpec, Lever
 from steelyard.approaches.tuning.examples import PromptOf, TargetOf
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import Case, CaseInput
+from steelyard.engine.journal import Journal
+from steelyard.engine.run import Work, run
 from steelyard.errors import InputError
 from steelyard.models.calls import AttemptStatus, Message
+from steelyard.models.stub_server import StubServer
+from steelyard.task.resolve import resolve_task
+from steelyard.task.spec import TaskSpec
 from tests.approaches.world import tickets, triage_task, workbench
+from tests.engine.fakes import CPU, score, stub_endpoint
 
 CASE = CaseInput(id="new", fields={"text": "give my money back"})
 APPROACHES: dict[str, dict[str, object]] = {
@@ -187,6 +193,70 @@ async def test_a_schema_the_endpoint_cannot_enforce_is_said_instead(tmp_path: Pa
     await prepared(workbench(tmp_path, native_schema=False), "workflow").approach.answer(CASE, ask)
     assert ask.asked[0].request.response_schema is None
     assert '"enum"' in ask.asked[0].request.messages[0].content
+
+
+async def test_a_schema_the_endpoint_refuses_goes_into_the_prompt(tmp_path: Path) -> None:
+    """The question is asked once without it, as a planned call; repairs do not try it again, and the answer says so."""
+    approach = prepared(workbench(tmp_path), "workflow").approach
+    ask = ScriptedAsk([AttemptStatus.SCHEMA_REFUSED, "{}", '{"label": "refund"}'])
+    answer = await approach.answer(CASE, ask)
+    assert (answer.output, answer.valid, answer.schema_pass) == ({"label": "refund"}, True, False)
+    refused, first, repair = (call.request for call in ask.asked)
+    assert [call.extra for call in ask.asked] == [False, False, True]
+    assert refused.response_schema is not None
+    assert (first.response_schema, repair.response_schema) == (None, None)
+    assert first.messages[0].content.startswith(refused.messages[0].content)
+    assert '"enum"' in first.messages[0].content
+    assert repair.messages[: len(first.messages)] == first.messages
+    assert len(answer.notes) == 1
+    assert "the endpoint refused the schema, which is in the prompt instead: scripted" in answer.notes[0]
+    twice = ScriptedAsk([AttemptStatus.SCHEMA_REFUSED])
+    gone = await approach.answer(CASE, twice)
+    assert (len(twice.asked), gone.valid) == (2, False)
+    assert "the endpoint refused the schema" in str(gone.problem)
+
+
+async def test_a_refused_schema_costs_one_free_call_a_case_and_stops_no_run(tmp_path: Path) -> None:
+    """Through engine and server: many refusals in a row are no outage, each case is answered, and the refusals are free."""
+    approach = replace(prepared(workbench(tmp_path), "workflow").approach, fingerprint="f")  # type: ignore[type-var]
+    cases = [
+        Case(id=f"c{n}", input={"text": f"stub:schema_refused {n}"}, expected={"label": "refund"}) for n in range(12)
+    ]
+    async with StubServer(reply='{"label": "refund"}') as stub:
+        with Journal.open(tmp_path / "journal") as journal:
+            endpoint = stub_endpoint(stub.url)
+            await run(
+                [Work(approach=approach, cases=cases, split="test")], endpoints={"local": endpoint},
+                journal=journal, score=score, compute_price=CPU,
+            )  # fmt: skip
+            await endpoint.endpoint.close()
+            outcomes = list(journal.outcomes())
+    assert len(outcomes) == 12
+    for outcome in outcomes:
+        refused, answered = outcome.attempts
+        assert (refused.status, refused.price_usd) == (AttemptStatus.SCHEMA_REFUSED, 0.0)
+        assert (answered.status, outcome.schema_pass, outcome.extra_calls) == (AttemptStatus.ANSWERED, True, 0)
+        assert "recursion is not supported" in outcome.notes[0]
+
+
+async def test_a_schema_no_endpoint_should_enforce_is_said_instead(tmp_path: Path) -> None:
+    """A recursive schema is written into the prompt from the start, and the person is told why."""
+    node = {
+        "type": "object",
+        "properties": {"label": {"type": "string"}, "kids": {"type": "array", "items": {"$ref": "#"}}},
+    }
+    task = resolve_task(
+        TaskSpec.model_validate({"input": "text", "expected": "label", "output_schema": node}), tmp_path
+    )
+    said: list[str] = []
+    bench = replace(workbench(tmp_path, task=task, train=[]), say=said.append)
+    approach = prepared(bench, "workflow").approach
+    ask = ScriptedAsk(['{"label": "refund", "kids": [{"label": "x"}]}'])
+    answer = await approach.answer(CASE, ask)
+    assert (answer.valid, answer.schema_pass) == (True, True)
+    assert ask.asked[0].request.response_schema is None
+    assert '"$ref":"#"' in ask.asked[0].request.messages[0].content
+    assert "is not given to local to enforce, since it refers to itself (#); it is written into the prompt" in said[0]
 
 
 def test_levers_and_setup_say_what_was_done(tmp_path: Path) -> None:

@@ -65,15 +65,16 @@ def _image(source: Any, folder: Path, name: str) -> Image:  # noqa: ANN401 - any
     if "://" in source:
         raise _refused(name, source, "is not an https: address", "give a path inside the study folder")
     root = folder.resolve()
-    path = (root / source).resolve()
-    if not path.is_relative_to(root):
-        raise _refused(name, source, "lies outside the study folder", "copy it into the folder")
     try:
+        path = (root / source).resolve()
+        if not path.is_relative_to(root):
+            raise _refused(name, source, "lies outside the study folder", "copy it into the folder")
         if path.stat().st_size > MAX_IMAGE_BYTES:
             raise _too_large(name, source)
         return _of_bytes(path.read_bytes(), source, name)
-    except OSError as error:
-        raise _refused(name, source, f"cannot be read ({error.strerror})", "check the path") from error
+    except (OSError, ValueError) as error:  # a path may hold what no path can
+        why = error.strerror if isinstance(error, OSError) else error
+        raise _refused(name, source, f"cannot be read ({why})", "check the path") from error
 
 
 def _of_bytes(content: bytes, source: str, name: str) -> Image:
