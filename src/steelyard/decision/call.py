@@ -8,8 +8,8 @@ The rule, in this order:
 3. Simpler first: among the candidates whose expected loss exceeds the leader's by no more than the leader's own (or
    by less than `NEGLIGIBLE` of its monthly cost), the one on the lowest rung is chosen, or the baseline
    if it is among them and that one does not clearly beat it.
-4. There is no choice when the probability that the choice is the best is below `SURE_ENOUGH` and its expected loss
-   above `MATERIAL` of its monthly cost, or when unscored cases could turn it.
+4. There is no choice when the probability that it costs more than `MATERIAL` beyond the best one is above
+   `MAY_BE_WRONG`, or when unscored cases could turn it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from steelyard.measure.paired import MAX_CASES
 from steelyard.measure.results import ApproachResults, on_common_cases
 from steelyard.measure.scoring import LADDER, success_rate
 
-SURE_ENOUGH = 0.8
-"""Probability of being best from which a choice needs no further argument."""
-
 MATERIAL = 0.05
-"""An expected loss below this share of the monthly cost does not stand in the way of a choice."""
+"""A choice is wrong when another one is better by more than this share of its monthly cost."""
+
+MAY_BE_WRONG = 0.1
+"""A choice needs no further argument when it is wrong with no more than this probability. It is the most for a single
+choice; over all choices made so, far fewer are wrong (`benchmarks/decisions.py`: at most 5%)."""
 
 NEGLIGIBLE = 0.01
 """A simpler approach is preferred even when it loses this share of the leader's monthly cost."""
@@ -166,9 +167,11 @@ def call_it(weighing: Weighing, draws: JointDraws | None, excluded: Mapping[str,
     at = draws.names.index(choice)
     p_best, loss = float(draws.p_best[at]), float(draws.expected_monthly_loss[at])
     runner_up = _runner_up(draws, choice)
-    is_sure = p_best >= SURE_ENOUGH or loss <= MATERIAL * float(draws.monthly_cost[at])
+    p_wrong = draws.p_loses_more(choice, MATERIAL)
     call = Call(
-        sentence=wording.chosen(choice, p_best, loss, runner_up, is_simpler=choice != leader),
+        sentence=wording.chosen(
+            choice, p_best, loss, runner_up, p_near=1 - p_wrong, near=MATERIAL, is_simpler=choice != leader
+        ),
         choice=choice,
         leader=choice,
         runner_up=runner_up,
@@ -176,7 +179,7 @@ def call_it(weighing: Weighing, draws: JointDraws | None, excluded: Mapping[str,
         loss_usd=loss,
         cases_to_settle=0,
     )
-    if not is_sure:
+    if p_wrong > MAY_BE_WRONG:
         more = _cases_to_settle(draws, choice, runner_up)
         sentence = wording.cannot_tell(choice, runner_up, p_best, loss)
         return replace(call, choice=None, sentence=sentence, cases_to_settle=more, is_open=True)

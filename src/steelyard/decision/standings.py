@@ -57,14 +57,25 @@ class JointDraws:
         return shares
 
     @cached_property
-    def expected_monthly_loss(self) -> Floats:
-        """USD per month that choosing each costs on average; shape (n_approaches,)."""
+    def monthly_loss(self) -> Floats:
+        """USD per month that choosing each costs, per resample; shape (n_resamples, n_approaches)."""
         with np.errstate(invalid="ignore"):  # infinity less infinity where nothing succeeds, replaced below
             excess = np.where(self.meets_goal, self.cost_per_success - self.best_cost[:, None], self.cost_per_success)
             loss = np.where(self._any_feasible, excess * self.successes_per_month, 0.0)
         # No success at all: infinite cost of no tasks. What is lost then is the monthly bill, which is finite.
-        average: Floats = np.where(np.isfinite(loss), loss, self.monthly_cost.max()).mean(axis=0)
+        finite: Floats = np.where(np.isfinite(loss), loss, self.monthly_cost.max())
+        return finite
+
+    @cached_property
+    def expected_monthly_loss(self) -> Floats:
+        """USD per month that choosing each costs on average; shape (n_approaches,)."""
+        average: Floats = self.monthly_loss.mean(axis=0)
         return average
+
+    def p_loses_more(self, name: str, share: float) -> float:
+        """Probability that choosing an approach costs more than this share of its monthly cost beyond the best one."""
+        at = self.names.index(name)
+        return float((self.monthly_loss[:, at] > share * self.monthly_cost[at]).mean())
 
     @cached_property
     def monthly_cost(self) -> Floats:

@@ -16,6 +16,9 @@ FAILURES_COUNT_NOTHING = (
     " each cost."
 )
 
+NEARLY = 0.05
+"""Where less than this is missing to certainty, how near the best a choice comes need not be said."""
+
 REVIEWS_TO_TIME = 30
 """Reviews that give a usable mean."""
 
@@ -83,8 +86,27 @@ def with_range(figure: Figure, kind: str) -> str:
     return f"{show(figure.value)} ({show(figure.low)} to {show(figure.high)})"
 
 
-def chosen(choice: str, p_best: float, loss_usd: float, runner_up: str | None, *, is_simpler: bool) -> str:
-    """The verdict when there is one."""
+def chosen(
+    choice: str,
+    p_best: float,
+    loss_usd: float,
+    runner_up: str | None,
+    *,
+    p_near: float,
+    near: float,
+    is_simpler: bool,
+) -> str:
+    """The verdict when there is one.
+
+    Args:
+        choice: Who is taken.
+        p_best: Probability that it is the best.
+        loss_usd: Expected loss a month.
+        runner_up: The nearest rival.
+        p_near: Probability that it is the best or no more than `near` dearer.
+        near: Share of its monthly cost.
+        is_simpler: Whether it was preferred to one with a lower expected loss for being simpler.
+    """
     over = f" over {runner_up}" if runner_up else ""
     wrong = f"expected loss of being wrong: {usd_per_month(loss_usd)}"
     if is_simpler:
@@ -92,7 +114,10 @@ def chosen(choice: str, p_best: float, loss_usd: float, runner_up: str | None, *
             f"Take {choice}{over}: it is the simpler way, and what a dearer one might save is within what the evidence"
             f" leaves open ({wrong})."
         )
-    return f"Take {choice}{over}: it costs least per successful task with probability {likelihood(p_best)} ({wrong})."
+    sure = f"it costs least per successful task with probability {likelihood(p_best)}"
+    if p_best < 1 - NEARLY and likelihood(p_near) != likelihood(p_best):
+        sure += f", and no more than {near:.0%} above the least with {likelihood(p_near)}"
+    return f"Take {choice}{over}: {sure} ({wrong})."
 
 
 def cannot_tell(leader: str, runner_up: str | None, p_best: float, loss_usd: float) -> str:
