@@ -8,7 +8,7 @@ from typing import Any
 
 from steelyard.approaches.approach import Prepared, Setup
 from steelyard.economics.ledger import ApproachFacts, StepCost
-from steelyard.engine.entries import StepSums
+from steelyard.engine.entries import Spent, StepSums
 from steelyard.engine.journal import Journal
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Provenance
@@ -17,6 +17,7 @@ from steelyard.models.spec import PriceSpec
 from steelyard.study.file import StudyFile
 
 RECORD_SCHEMA = "steelyard.run/1"
+NOTHING_SPENT = Spent(0, 0.0, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +32,8 @@ class ApproachRecord:
     is_local: bool
     settings: Mapping[str, Any]
     """What study.yaml said about it then; see `settings_of`."""
+    search: Mapping[str, Any] | None = None
+    """The search for its prompt, where there was one: `sentence`, `cost_usd`, `winner`."""
 
     def facts(
         self,
@@ -57,6 +60,7 @@ class ApproachRecord:
             n_labels=setup.n_examples if setup else 0,
             setup_seconds=setup.seconds if setup else 0.0,
             setup_cost_usd=setup.cost_usd if setup else None,
+            search_cost_usd=self.search["cost_usd"] if self.search else 0.0,
             price=self.price,
             batch_discount=now.batch_discount if now else None,
             cached_saving_usd_per_task=_cached_saving(steps, n_outcomes, paid),
@@ -93,8 +97,13 @@ def run_record(
     models: Mapping[str, str],
     split_counts: Mapping[str, int],
     notes: tuple[str, ...],
+    searches: Mapping[str, Mapping[str, Any]] | None = None,
+    spent: Spent = NOTHING_SPENT,
 ) -> dict[str, Any]:
-    """The record of one run, as JSON."""
+    """The record of one run, as JSON.
+
+    `spent` is what the study had paid when the run began; so what each command paid is known even if it was killed.
+    """
     approaches = {}
     for name, one in prepared.items():
         endpoint = one.approach.endpoint
@@ -105,6 +114,7 @@ def run_record(
             "endpoint": endpoint,
             "price": {"kind": price.kind, "source": price.source, "as_of": price.as_of},
             "is_local": endpoint in (None, "local"),
+            "search": (searches or {}).get(name),
         }
     return {
         "schema": RECORD_SCHEMA,
@@ -114,6 +124,7 @@ def run_record(
         "models": dict(models),
         "split_counts": dict(split_counts),
         "notes": list(notes),
+        "spent_before": spent_before(spent),
     }
 
 
@@ -137,6 +148,7 @@ def read_record(journal: Journal, *, where: str) -> StudyRecord:
                 price=Provenance(**shape["price"]),
                 is_local=shape["is_local"],
                 settings=settings_of(run.study["study"], name),
+                search=shape.get("search"),
             )
     last = runs[-1]
     return StudyRecord(
@@ -151,9 +163,15 @@ def read_record(journal: Journal, *, where: str) -> StudyRecord:
     )
 
 
+def spent_before(spent: Spent) -> dict[str, Any]:
+    """What a study had paid when a command began, as its record has it."""
+    return {"calls": spent.calls, "usd": spent.usd}
+
+
 def settings_of(study: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The parts of a study file, as JSON, that decide what an approach answers and how that is scored."""
-    approach = study["approaches"].get(name) or {}
+    approach = dict(study["approaches"].get(name) or {})
+    approach.pop("optimise", None)  # what may be tried changes no answer; what was found has a fingerprint of its own
     endpoint = study.get("models", {}).get("endpoints", {}).get(approach.get("model", "local"), {})
     asked = {key: endpoint.get(key) for key in ("base_url", "model", "extra_body")}
     return {"task": study["task"], "cases": study["cases"], "approach": approach, "endpoint": asked}

@@ -206,18 +206,20 @@ def _setup_row(one: ApproachRecord, setup: Setup | None, journal: Journal) -> Se
         else unknown("no price of machine time is known")
     )
     card = setup.card or {}
+    searched = {"prompt_search": one.search["sentence"]} if one.search else {}
     return SetupRow(
         approach=one.name,
         seconds=Figure(value=setup.seconds, provenance=MEASURED),
         cost_usd=cost,
         n_examples=setup.n_examples,
         reused=setup.reused,
-        card=tuple(_card_lines(card)),
+        card=tuple(_card_lines({**card, **searched})),
         parity=_parity(one, card, journal),
     )
 
 
 CARD_LABELS = {
+    "prompt_search": "prompt search",
     "kind": "kind",
     "made_utc": "made",
     "n_train": "trained on",

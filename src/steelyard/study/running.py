@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -35,6 +35,7 @@ from steelyard.study import local_model
 from steelyard.study.file import StudyFile
 from steelyard.study.marking import judges_of, scorer
 from steelyard.study.material import Material
+from steelyard.study.optimised import Optimised, in_force
 from steelyard.study.racing import Rounds, complete_after_all
 from steelyard.study.record import read_record, run_record
 from steelyard.study.results import RunEstimate, RunResult
@@ -54,6 +55,10 @@ class Plan:
     specs: Mapping[str, ApproachSpec]
     """The approaches chosen for this run."""
     test: tuple[Case, ...]
+    searched: Mapping[str, Optimised] = field(default_factory=dict)
+    """By approach: the search that found the prompt in `specs`."""
+    notes: tuple[str, ...] = ()
+    """What to know about these prompts."""
 
     @property
     def state(self) -> Path:
@@ -82,7 +87,17 @@ def plan_run(
     limit = limit or file.run.limit
     if limit is not None:
         test = take(test, limit, file.cases.split.seed)
-    return Plan(folder=folder, file=file, task=task, material=material, specs=chosen, test=test)
+    found = in_force(chosen, folder=folder, file=file, task=task, material=material)
+    return Plan(
+        folder=folder,
+        file=file,
+        task=task,
+        material=material,
+        specs=found.specs,
+        test=test,
+        searched=found.searched,
+        notes=found.notes,
+    )
 
 
 def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: str, race: bool = False) -> RunResult:
@@ -105,18 +120,12 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
         usd=budget_usd if budget_usd is not None else file.run.budget_usd,
         calls=file.run.budget_calls,
     )
-    judges = judges_of(plan.task)
     with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
-        hosted_endpoints = {
-            name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}"), spec)
-            for name, spec in file.models.endpoints.items()
-            if name in judges or any(approach.model == name for approach in plan.specs.values())
-        }
-        check_prices(budget, [hosted_endpoints[name] for name in judges if name in hosted_endpoints])
-        bench = _workbench(plan, say=say)
+        hosted_ones = hosted_endpoints(plan, budget)
+        bench = workbench(plan, say=say)
         prepared = {name: prepare(name, spec, bench) for name, spec in plan.specs.items()}
         compute = compute_price(file).provenance
-        prices = {name: one.endpoint.price.provenance for name, one in hosted_endpoints.items()} | {"local": compute}
+        prices = {name: one.endpoint.price.provenance for name, one in hosted_ones.items()} | {"local": compute}
         record = run_record(
             file,
             prepared=prepared,
@@ -129,6 +138,8 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
                 "test": len(plan.material.splits.test),
             },
             notes=plan.material.notes,
+            searches={name: one.record() for name, one in plan.searched.items()},
+            spent=journal.spent(),
         )
         journal.record_cases([*plan.test, *(case for one in _parity_work(plan, prepared) for case in one.cases)])
         number = journal.start_run(command=command, package_version=package_version(), study=record)
@@ -136,21 +147,24 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
             journal.record_preparation(name, one.approach.fingerprint, one.setup)
         say.end()
         listener = progress_for(quiet=not progress)
+        if listener is not None:
+            for note in plan.notes:
+                listener.on_note(note)
         rounds = None
         if race and len(prepared) > 1:
-            note = listener.on_note if listener is not None else _say_nothing
-            rounds = Rounds(file, plan.test, prepared, journal, where=str(plan.folder), note=note)
+            tell = listener.on_note if listener is not None else _say_nothing
+            rounds = Rounds(file, plan.test, prepared, journal, where=str(plan.folder), note=tell)
         elif race and listener is not None:
             listener.on_note("nothing to race: there is one approach, which runs on all cases")
         work = _work(plan, prepared) if rounds is None else _first_round(plan, prepared, rounds)
         maybe = work if rounds is None else [*work, *rounds.all_left()]
         try:
-            with _local_endpoint(plan, prepared, maybe, journal, say) as local_endpoints:
+            with local_endpoint(plan, prepared, maybe, journal, say) as local_endpoints:
                 say.end()
                 summary = asyncio.run(
-                    _run(
+                    run_work(
                         work,
-                        endpoints={**hosted_endpoints, **local_endpoints},
+                        endpoints={**hosted_ones, **local_endpoints},
                         journal=journal,
                         plan=plan,
                         budget=budget,
@@ -181,7 +195,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
 def estimate_plan(plan: Plan) -> RunEstimate:
     """What a run would ask and cost; sends nothing, trains nothing."""
     untrained = tuple(name for name, spec in plan.specs.items() if spec.tuning is not None)
-    bench = _workbench(plan, say=Talk(None))
+    bench = workbench(plan, say=Talk(None))
     prepared = {
         name: prepare(name, spec.model_copy(update={"tuning": None}) if spec.tuning else spec, bench)
         for name, spec in plan.specs.items()
@@ -202,7 +216,24 @@ def estimate_plan(plan: Plan) -> RunEstimate:
 # Preparing
 
 
-def _workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
+def hosted_endpoints(plan: Plan, budget: Budget) -> dict[str, ManagedEndpoint]:
+    """The endpoints that approaches and judges of a plan ask, the local model apart.
+
+    Raises:
+        InputError: A key is missing, or a budget in money meets a judge without a price.
+    """
+    judges = judges_of(plan.task)
+    found = {
+        name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}"), spec)
+        for name, spec in plan.file.models.endpoints.items()
+        if name in judges or any(approach.model == name for approach in plan.specs.values())
+    }
+    check_prices(budget, [found[name] for name in judges if name in found])
+    return found
+
+
+def workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
+    """What approaches are prepared with."""
     models = plan.file.models
     endpoints = {
         name: EndpointFacts(
@@ -283,7 +314,7 @@ def _say_nothing(text: str) -> None:
 # Running
 
 
-async def _run(
+async def run_work(
     work: Sequence[Work],
     *,
     endpoints: Mapping[str, ManagedEndpoint],
@@ -293,6 +324,7 @@ async def _run(
     progress: Progress | None,
     followed_by: Callable[[], Sequence[Work]] | None,
 ) -> RunSummary:
+    """Do the work of a plan; closes the endpoints."""
     score = scorer(
         plan.task,
         embedder=lambda: local_model.embedder(Talk(None)),
@@ -321,7 +353,7 @@ async def _run(
 
 
 @contextmanager
-def _local_endpoint(
+def local_endpoint(
     plan: Plan, prepared: Mapping[str, Prepared], work: Sequence[Work], journal: Journal, say: Callable[[str], None]
 ) -> Iterator[dict[str, ManagedEndpoint]]:
     """The local model's endpoint, with its server started only if a call is left to make."""
