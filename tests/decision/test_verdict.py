@@ -205,3 +205,23 @@ def test_p_best_is_calibrated() -> None:
             right += best.name == "other"
     assert sure > 15
     assert right / sure > 0.85
+
+
+def test_who_wins_may_be_open_where_it_matters_little() -> None:
+    """Two that cost almost the same: no winner to tell, but a choice, and the sentence says how near it comes."""
+    money = MoneySpec(review_share=1.0, maintenance_hours_per_month=MaintenanceHours(workflow=0))
+    found = weigh(study({"zero-shot": 0.95, "few-shot": 0.955}, n=400, seed=2), money=money)
+    assert found.choice is not None
+    assert (found.p_best or 0) < 0.95
+    assert "no more than 5% above the least" in found.sentence
+
+
+def test_a_likely_winner_is_not_taken_where_being_wrong_would_be_dear() -> None:
+    """Four in five that it is the best would do for a small difference, not where a failed task costs $20."""
+    money = MoneySpec(failed_task_usd=20, volume_per_month=50_000)
+    rows = [row("zero-shot", i, int(i > 9)) for i in range(60)]
+    rows += [row("retrieval", i, int(not 9 < i < 17)) for i in range(60)]
+    found = weigh(rows, money=money)
+    assert 0.6 < (found.p_best or 0) < 0.9
+    assert found.choice is None
+    assert "Cannot tell" in found.sentence
