@@ -34,6 +34,14 @@ class ToolCall(NamedTuple):
     arguments: str
     """JSON text as the model wrote it; it may be anything."""
 
+    def shown(self) -> str:
+        """The call as text for people.
+
+        >>> ToolCall("a", "convert", '{"amount": 3}').shown()
+        'convert({"amount": 3})'
+        """
+        return f"{self.name}({self.arguments})"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tool:
@@ -56,6 +64,13 @@ class Message(NamedTuple):
     """Of an assistant's turn: functions it asked for."""
     tool_call_id: str | None = None
     """Of a tool's turn: the request its content is the result of."""
+
+    def shown(self) -> str:
+        """The turn as text for people, with pictures and calls named."""
+        pictures = [f"[image {image.digest[:8]}]" for image in self.images]
+        return "\n".join(
+            [*([self.content] if self.content else []), *pictures, *(call.shown() for call in self.tool_calls)]
+        )
 
     def parts(self) -> list[Any]:
         """The turn as plain data, pictures by digest: what identifies it, and what the journal keeps of it."""

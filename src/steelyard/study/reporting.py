@@ -174,8 +174,8 @@ def _answer(outcome: Outcome, journal: Journal) -> CaseAnswer:
         calls=tuple(
             TranscriptCall(
                 step=attempt.step,
-                messages=request.messages,
-                text=attempt.text,
+                messages=tuple(message._replace(content=message.shown()) for message in request.messages),
+                text="\n".join(part for part in (attempt.text, *(call.shown() for call in attempt.tool_calls)) if part),
                 status=str(attempt.status),
                 error=attempt.error,
                 prompt_tokens=attempt.prompt_tokens,
