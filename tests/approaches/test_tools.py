@@ -75,7 +75,7 @@ def positional(n: int, /) -> int:
 def opaque(lock: threading.Lock) -> None:
     """Takes what no model can give."""
 '''
-TOOLS = [{"function": "tools.py:convert"}, {"function": "tools.py:look_up"}, {"function": "tools.py:broken"}]
+TOOLS = ["tools.py:convert", {"function": "tools.py:look_up"}, {"function": "tools.py:broken"}]
 
 
 def made(folder: Path, *, n_repairs: int | None = None, **prompt: Any) -> Approach:  # noqa: ANN401 - any setting

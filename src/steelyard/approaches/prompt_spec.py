@@ -23,6 +23,11 @@ class ToolDefinitionSpec(Section):
     parameters: dict[str, Any] | None = None
     """JSON Schema (object) of the arguments; left out, it follows from the function's signature and annotations."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_function_alone(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
+        return {"function": value} if isinstance(value, str) else value
+
 
 class PromptSpec(Section):
     """Instructions, fixed examples, schema and sampling."""
@@ -49,7 +54,7 @@ class PromptSpec(Section):
     seed: int = 0
     """Seed of the choice of examples and of sampling."""
     tools: tuple[ToolDefinitionSpec, ...] = ()
-    """Functions the model may ask for before it answers."""
+    """Functions the model may ask for before it answers; `FILE.py:NAME` alone, or with options."""
     tool_rounds: Annotated[int, Field(ge=1, le=20)] = 4
     """How often the model may ask for tools before it has to answer."""
 

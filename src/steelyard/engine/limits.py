@@ -96,5 +96,6 @@ class Limits:
 
 def likely_prompt_tokens(request: ChatRequest) -> int:
     """About how many tokens a prompt has: a quarter of its characters, and a few a message for the chat template."""
+    n_tools = sum(len(tool.description) + len(str(tool.parameters)) for tool in request.tools) // 4
     n_images = sum(len(message.images) for message in request.messages)
-    return sum(len(message.content) // 4 + 4 for message in request.messages) + n_images * LIKELY_IMAGE_TOKENS
+    return sum(len(message.content) // 4 + 4 for message in request.messages) + n_images * LIKELY_IMAGE_TOKENS + n_tools

@@ -69,7 +69,7 @@ def prepare_adapter(spec: TuningSpec, *, prompt: PromptOf, target: TargetOf, ben
             )
         )
     base_path = bench.base_gguf()
-    said = [[[list(message) for message in prompt(case.visible())], target(case), case.cluster] for case in cases]
+    said = [[[message.parts() for message in prompt(case.visible())], target(case), case.cluster] for case in cases]
     data_digest = content_digest(said)
     digest = content_digest([_RECIPE, data_digest, spec.model_dump(mode="json"), file_sha256(base_path)])
     folder = bench.folder / f"lora-{digest}"
