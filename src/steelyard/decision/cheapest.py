@@ -29,15 +29,17 @@ REPEATS = 3
 """Times each case is run to see whether its failures come and go."""
 
 
-def score_more(names: Sequence[str], n: int, results: Results, facts: Facts, money: MoneySpec) -> str:
-    """Label and run further cases with some approaches."""
+def score_more(
+    names: Sequence[str], n: int, results: Results, facts: Facts, money: MoneySpec, *, kind: str = ""
+) -> str:
+    """Label and run further cases with some approaches; `kind` says which cases (`dated`)."""
     label_hours = n * money.labelling_seconds_per_case / 3600
     labels = label_hours * money.wage_per_hour_usd
     calls = _calls_usd(names, n, results, facts)
-    told = f"score {n:,} more cases for {wording.listed(names)}: {_hours(label_hours)} of labelling"
+    told = f"score {n:,} more {f'{kind} ' if kind else ''}cases for {wording.listed(names)}: {_hours(label_hours)} of labelling"
     if calls is None:
         return f"{told} ({wording.usd(labels)}), and calls at an unknown price"
-    return f"{told} and {wording.usd(calls)} of calls, {wording.usd(labels + calls)} in all"
+    return f"{told} and {wording.bill(calls)} of calls, {wording.bill(labels + calls)} in all"
 
 
 def score_unscored(names: Sequence[str], results: Results, money: MoneySpec) -> str:
@@ -51,7 +53,7 @@ def try_other_bases(prompt: str, results: Results, facts: Facts) -> str:
     """Run the best prompt on other models."""
     n = results[prompt].n
     calls = _calls_usd([prompt], 2 * n, results, facts)
-    price = "" if calls is None else f", about {wording.usd(calls)} at its present price for the two"
+    price = "" if calls is None else f", about {wording.bill(calls)} at its present price for the two"
     return f"run {prompt} on one stronger and one cheaper model, {n:,} cases each{price}"
 
 
@@ -71,7 +73,7 @@ def run_new(what: str, like: str | None, hours: float, results: Results, facts: 
         return f"run {what} on the same cases: {built}"
     n = results[like].n
     calls = _calls_usd([like], n, results, facts)
-    price = "" if calls is None else f" and about {wording.usd(calls)} of calls"
+    price = "" if calls is None else f" and about {wording.bill(calls)} of calls"
     return f"run {what} on the same {n:,} cases: {built}{price}"
 
 
@@ -84,7 +86,7 @@ def probe_sources(name: str | None, results: Results, facts: Facts) -> str:
     if n == 0:
         return f"find cases that {name} fails; it failed none so far"
     calls = _calls_usd([name], n, results, facts)
-    price = "" if calls is None else f", about {wording.usd(calls)} of calls"
+    price = "" if calls is None else f", about {wording.bill(calls)} of calls"
     return (
         f"run the gold-source probe on {n} failed cases of {name}: give the source with the answer, count what passes"
         f"{price}"
@@ -95,7 +97,7 @@ def repeat_cases(name: str, results: Results, facts: Facts) -> str:
     """Run every case several times, or date them."""
     n = (REPEATS - 1) * results[name].n
     calls = _calls_usd([name], n, results, facts)
-    price = "" if calls is None else f" ({n:,} more tasks, {wording.usd(calls)})"
+    price = "" if calls is None else f" ({n:,} more tasks, {wording.bill(calls)})"
     return f"give the cases dates, or run every case {REPEATS} times{price}"
 
 

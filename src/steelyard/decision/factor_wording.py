@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from steelyard.decision.wording import listed, points, usd
+from steelyard.decision.wording import bill, listed, points, usd
 from steelyard.economics.ledger import ApproachFacts, BreakEven
 from steelyard.figures import Figure
 
@@ -48,7 +48,7 @@ def knowledge(facts: ApproachFacts, index: Figure | None, *, is_tuned: bool, fai
     if not facts.levers:
         how = "Unknown (the outcomes do not say whether it retrieves)"
     elif index is not None:
-        how = f"Looks up examples or documents for each task; new ones count once indexed, {told(index, 'usd')}"
+        how = f"Looks up examples or documents for each task; new ones count once indexed, {told(index, 'bill')}"
     elif is_tuned:
         how = "Knows what it was trained on; new knowledge takes another training"
     else:
@@ -89,9 +89,7 @@ def overhead(
 
 def evaluation(n_scored: int, once: Figure, hours: Figure, finds: Figure | None, rival: str | None) -> str:
     """What evaluating it takes, and how fine a difference that shows."""
-    text = (
-        f"{n_scored:,} scored cases; once more costs {told(once, 'usd')} of calls, their labels took {told(hours, 'h')}"
-    )
+    text = f"{n_scored:,} scored cases; once more costs {told(once, 'bill')} of calls, their labels took {told(hours, 'h')}"
     if finds is None:
         return f"{text}."
     if finds.value is None:
@@ -110,9 +108,9 @@ def switching(facts: ApproachFacts, leaving: Figure, *, is_tuned: bool) -> str:
         dated = f", price of {price.as_of}" if price.as_of else ", its price has no date"
         where = f"Depends on the provider behind {facts.endpoint}{dated}"
     if is_tuned:
-        moved = f"its weights fit one base model only: another takes a training, {told(leaving, 'usd')}; labels move"
+        moved = f"its weights fit one base model only: another takes a training, {told(leaving, 'bill')}; labels move"
     elif facts.calls_model:
-        moved = f"prompt and schema move to another model for the price of an evaluation, {told(leaving, 'usd')}"
+        moved = f"prompt and schema move to another model for the price of an evaluation, {told(leaving, 'bill')}"
     else:
         moved = "asks no model, so there is none to leave"
     return f"{where}; {moved}."
@@ -172,4 +170,4 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-_SHOWN: Mapping[str, Callable[[float], str]] = {"usd": usd, "h": _hours, "s": _seconds, "points": _points}
+_SHOWN: Mapping[str, Callable[[float], str]] = {"usd": usd, "bill": bill, "h": _hours, "s": _seconds, "points": _points}

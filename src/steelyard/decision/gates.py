@@ -206,7 +206,7 @@ def _failures_recur(evidence: Evidence) -> Gate:
         return gate("no", told)
     if low >= -STABLE_WITHIN and high <= STABLE_WITHIN:
         return gate("yes", told)
-    return gate("unknown", told, f"{cheapest.score_more([leader], cheapest.MORE_DATED, *evidence.known)}; dated ones")
+    return gate("unknown", told, cheapest.score_more([leader], cheapest.MORE_DATED, *evidence.known, kind="dated"))
 
 
 def _halves(results: ApproachResults) -> tuple[float, float, float, float] | None:

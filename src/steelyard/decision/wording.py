@@ -67,6 +67,15 @@ def usd(amount: float) -> str:
     return f"${whole}.{digits.rstrip('0').ljust(2, '0')}"
 
 
+def bill(amount: float) -> str:
+    """An amount somebody would have to pay once: fractions of a cent are nobody's concern.
+
+    >>> bill(0.0000117), bill(0.01634), bill(0)
+    ('less than a cent', '$0.02', '$0')
+    """
+    return "less than a cent" if 0 < amount < 0.01 else usd(round(amount, 2))
+
+
 def usd_per_month(amount: float) -> str:
     """A monthly amount; cents do not matter there.
 
