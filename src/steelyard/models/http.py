@@ -202,7 +202,10 @@ class HttpEndpoint:
         if status in (400, 413, 422) and says_too_long(content):
             return Response(status=AttemptStatus.TOO_LONG, error=said)
         if has_schema and status in (400, 422) and says_schema_refused(content):
-            return Response(status=AttemptStatus.SCHEMA_REFUSED, error=said)
+            # Known to be none: the tokens of a case stay known when its next call is answered.
+            return Response(
+                status=AttemptStatus.SCHEMA_REFUSED, error=said, prompt_tokens=0, cached_tokens=0, completion_tokens=0
+            )
         raise self._fault(status, said, retry_after)
 
     def _fault(self, status: int, said: str, retry_after: str | None) -> EndpointFault:

@@ -103,7 +103,10 @@ def study_schema() -> dict[str, Any]:
     schema["required"] = [name for name in schema["required"] if name != "approaches"]
     by_name = properties["approaches"].get("additionalProperties")
     properties["approaches"]["additionalProperties"] = {"anyOf": [by_name, {"type": "null"}]}
-    for field in ("input", "expected"):
+    for section in ("CheckSpec", "FieldScoring", "ToolDefinitionSpec"):  # a rule, a kind, a function alone
+        whole = schema["$defs"][section]
+        schema["$defs"][section] = {"anyOf": [{"type": "string"}, whole], "description": whole.get("description", "")}
+    for field in ("input", "images", "expected"):
         listed = schema["$defs"]["TaskSpec"]["properties"][field]
         text = listed.pop("description")
         title = listed.pop("title")
