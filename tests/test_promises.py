@@ -349,6 +349,7 @@ PLAIN_NUMBERS = {
     "p_mcnemar", "p_adjusted", "e_value",
     # Settings from study.yaml, and at which value of one the choice would flip.
     "volume_per_month", "horizon_months", "min_success", "max_p95_latency_s", "min_schema_pass", "hinges.value",
+    "comparisons.margin",
     # What happened with a single case, in a transcript.
     "score", "latency_s", "price_usd", "cost_usd",
 }  # fmt: skip
@@ -358,12 +359,12 @@ PLAIN_NUMBERS = {
 def bare_numbers(node: Any, path: tuple[str, ...] = ()) -> Iterator[str]:  # noqa: ANN401 - any JSON
     """Fractions that stand outside a figure, and figures without a known provenance."""
     if isinstance(node, dict):
-        if "value" in node and "provenance" in node:
+        if "provenance" in node:
             if not str(node["provenance"]).startswith(("measured", "assumed", "quoted")):
                 yield ".".join(path)
-            if node["value"] is None and not node.get("unknown_because"):
+            if "value" in node and node["value"] is None and not node.get("unknown_because"):
                 yield ".".join(path) + " (unknown without a reason)"
-            return
+            return  # it speaks for all numbers beside it
         for key, value in node.items():
             yield from bare_numbers(value, (*path, key))
     elif isinstance(node, list):

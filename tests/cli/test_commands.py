@@ -59,18 +59,22 @@ CARD = {
 }  # fmt: skip
 CARD_MORE = {
     "rung", "n_unscored", "status_counts", "extra_calls_per_case", "transport_retries", "correction_rate",
-    "cost_per_task_usd", "cached_tokens_per_task", "completion_tokens_per_task",
+    "cost_per_task_usd", "cached_tokens_per_task", "completion_tokens_per_task", "mean_score", "success_with_judge",
+    "judge_agreement",
 }  # fmt: skip
 COMPARISON = {
     "a", "b", "n", "a_only", "b_only", "difference", "p_mcnemar", "evidence", "cases_to_settle",
 }  # fmt: skip
-COMPARISON_MORE = {"n_unscored", "p_adjusted", "e_value", "latency_difference_s", "cost_difference_usd"}
+COMPARISON_MORE = {
+    "n_unscored", "p_adjusted", "e_value", "latency_difference_s", "cost_difference_usd", "sentence", "margin",
+    "minimum_detectable", "difference_with_judge",
+}  # fmt: skip
 
 
 def test_score_json_has_the_published_fields(finished: Path) -> None:
     """The fields of the design, the further ones named here, and no others: programs read this."""
     shape = steelyard("score", finished, "--json").json
-    assert set(shape) == {"schema", "approaches", "comparisons"}
+    assert set(shape) == {"schema", "approaches", "comparisons", "segments", "fields"}
     assert [card["name"] for card in shape["approaches"]] == APPROACHES
     for card in shape["approaches"]:
         assert set(card) == CARD | CARD_MORE

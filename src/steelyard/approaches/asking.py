@@ -86,11 +86,11 @@ class Asking:
         if task.image_fields:
             for sample in (*bench.train, *bench.dev)[:_SAMPLES]:
                 load_images(sample.input, task.image_fields, bench.study)
-        load: LoadFunction = lambda reference, place: load_function(reference, bench.study, where=place)
+        function_of: LoadFunction = lambda reference, place: load_function(reference, bench.study, where=place)
         compiled = compile_checks(
             checks,
             known=list(task.output_schema.get("properties", {})),
-            load=load,
+            function_of=function_of,
             where=f"{where}.checks",
         )
         return Question(
@@ -102,7 +102,7 @@ class Asking:
             repairs=repairs,
             checks=compiled,
             native_schema=native_schema,
-            tools=compile_tools(spec.tools, load=load, where=f"{where}.prompt.tools"),
+            tools=compile_tools(spec.tools, function_of=function_of, where=f"{where}.prompt.tools"),
             tool_rounds=spec.tool_rounds if spec.tools else 0,
         )
 

@@ -47,7 +47,7 @@ class ToolResults(NamedTuple):
     """Whether a call named no tool or gave arguments it does not take."""
 
 
-def compile_tools(specs: Sequence[ToolDefinitionSpec], *, load: LoadFunction, where: str) -> tuple[OwnTool, ...]:
+def compile_tools(specs: Sequence[ToolDefinitionSpec], *, function_of: LoadFunction, where: str) -> tuple[OwnTool, ...]:
     """Load the functions, and say of each what a model has to know.
 
     What is left out is derived from the function: its name, its docstring, and from its signature and annotations the
@@ -55,7 +55,7 @@ def compile_tools(specs: Sequence[ToolDefinitionSpec], *, load: LoadFunction, wh
 
     Args:
         specs: As declared.
-        load: Loads functions of the study.
+        function_of: Loads functions of the study.
         where: Place of the list in study.yaml, for messages.
 
     Raises:
@@ -66,7 +66,7 @@ def compile_tools(specs: Sequence[ToolDefinitionSpec], *, load: LoadFunction, wh
     problems: list[Problem] = []
     for number, spec in enumerate(specs):
         try:
-            found.append(_compiled(spec, load=load, where=f"{where}[{number}]"))
+            found.append(_compiled(spec, function_of=function_of, where=f"{where}[{number}]"))
         except InputError as error:
             problems += error.problems
     twice = [name for name, n in Counter(tool.definition.name for tool in found).items() if n > 1]
@@ -111,8 +111,8 @@ async def called(function: Callable[..., Any], *args: object, **named: object) -
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
-def _compiled(spec: ToolDefinitionSpec, *, load: LoadFunction, where: str) -> OwnTool:
-    function, digest = load(spec.function, f"{where}.function")
+def _compiled(spec: ToolDefinitionSpec, *, function_of: LoadFunction, where: str) -> OwnTool:
+    function, digest = function_of(spec.function, f"{where}.function")
     description = spec.description if spec.description is not None else inspect.getdoc(function)
     if not description:
         raise InputError(

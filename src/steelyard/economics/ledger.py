@@ -32,6 +32,10 @@ class Changes:
     """Where this was written down; the same for all approaches."""
 
 
+FROM_LEDGERS = Provenance(kind="assumed", source="worked out from ledgers, whose volume, wage and hours are assumed")
+"""Of what compares ledgers: break-even volumes, paybacks, the sweep over volumes."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepCost:
     """What one step of an approach (extract, validate, repair, ...) takes per task, on average over all tasks."""
@@ -46,8 +50,12 @@ class StepCost:
     usd: float | None
     """USD per task; `None` when no price is known."""
 
-    def to_json(self) -> dict[str, Any]:
-        """One step of a ledger of `decide --json`."""
+    def to_json(self, provenance: Provenance) -> dict[str, Any]:
+        """One step of a ledger of `decide --json`.
+
+        Args:
+            provenance: Of the measured cost that the steps sum up to.
+        """
         return {
             "step": self.step,
             "calls": self.calls,
@@ -55,6 +63,7 @@ class StepCost:
             "completion_tokens": self.completion_tokens,
             "seconds": self.seconds,
             "usd": self.usd,
+            "provenance": str(provenance),
         }
 
 
@@ -175,8 +184,14 @@ class Ledger:
             "cost_per_success_usd": self.cost_per_success_usd.to_json(),
             "setup_usd": self.setup_usd.to_json(),
             "apart": [line.to_json() for line in self.apart],
-            "steps": [step.to_json() for step in self.steps],
+            "steps": [step.to_json(self._of_calls) for step in self.steps],
         }
+
+    @property
+    def _of_calls(self) -> Provenance:
+        """Of the cost of calls, without that of the volume it is multiplied with."""
+        calls = [line.inputs["variable_usd"] for line in self.lines if "variable_usd" in line.inputs]
+        return calls[0].provenance if calls else MEASURED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,6 +222,7 @@ class BreakEven:
             "low": self.low,
             "high": self.high,
             "as_of": self.as_of,
+            "provenance": str(FROM_LEDGERS),
             "sentence": self.sentence,
         }
 
@@ -269,6 +285,7 @@ class Payback:
             "low": self.low,
             "high": self.high,
             "as_of": self.as_of,
+            "provenance": str(FROM_LEDGERS),
             "sentence": self.sentence,
         }
 
@@ -320,6 +337,7 @@ class VolumeSweep:
             "volumes": list(self.volumes),
             "cost_per_success_usd": {name: list(costs) for name, costs in self.cost_per_success.items()},
             "present": self.present,
+            "provenance": str(FROM_LEDGERS),
         }
 
 

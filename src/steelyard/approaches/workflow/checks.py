@@ -29,14 +29,14 @@ class Check:
 
 
 def compile_checks(
-    specs: Sequence[CheckSpec], *, known: Sequence[str], load: LoadFunction, where: str
+    specs: Sequence[CheckSpec], *, known: Sequence[str], function_of: LoadFunction, where: str
 ) -> tuple[Check, ...]:
     """Compile checks.
 
     Args:
         specs: As declared.
         known: Fields of the output they may speak of.
-        load: Loads functions of the study.
+        function_of: Loads functions of the study.
         where: Place of the list in study.yaml, for messages.
 
     Raises:
@@ -47,7 +47,7 @@ def compile_checks(
     problems: list[Problem] = []
     for number, spec in enumerate(specs):
         try:
-            found.append(_compiled(spec, known=known, load=load, where=f"{where}[{number}]"))
+            found.append(_compiled(spec, known=known, function_of=function_of, where=f"{where}[{number}]"))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -71,7 +71,7 @@ def failed_checks(checks: Sequence[Check], output: Fields, fields: Fields) -> li
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
-def _compiled(spec: CheckSpec, *, known: Sequence[str], load: LoadFunction, where: str) -> Check:
+def _compiled(spec: CheckSpec, *, known: Sequence[str], function_of: LoadFunction, where: str) -> Check:
     body = spec.model_dump_json()
     if spec.rule is not None:
         try:
@@ -81,7 +81,7 @@ def _compiled(spec: CheckSpec, *, known: Sequence[str], load: LoadFunction, wher
         _refuse_unknown(rule.fields, known, where)
         return Check(what_is_wrong=lambda output, _: _said(spec, rule.broken_by(output)), digest=body)
     if spec.function is not None:
-        function, digest = load(spec.function, f"{where}.function")
+        function, digest = function_of(spec.function, f"{where}.function")
 
         def call(output: Fields, fields: Fields) -> str | None:
             said = function(output, fields)
