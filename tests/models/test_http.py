@@ -190,6 +190,7 @@ async def test_a_refused_schema_is_no_fault_of_the_endpoint(monkeypatch: pytest.
         model = endpoint(stub, monkeypatch)
         refused = await model.send(asking("stub:schema_refused", response_schema={"type": "object"}), timeout_s=5)
         assert (refused.status, "recursion" in str(refused.error)) == (AttemptStatus.SCHEMA_REFUSED, True)
+        assert (refused.prompt_tokens, refused.completion_tokens) == (0, 0)
         taken = await model.send(asking("stub:schema_refused"), timeout_s=5)
         assert taken.status is AttemptStatus.ANSWERED
         with pytest.raises(EndpointFault):

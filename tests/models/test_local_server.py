@@ -19,8 +19,13 @@ import numpy as np
 import pytest
 
 from steelyard.errors import InputError
+from steelyard.figures import Provenance
+from steelyard.models.calls import AttemptStatus, ChatRequest, Message
+from steelyard.models.endpoint import Price
+from steelyard.models.http import local
 from steelyard.models.local_server import LocalServer, lora_field, serve_local
 from steelyard.models.weights import SMOLLM2_135M_INSTRUCT, fetch
+from steelyard.task.json_schema import why_not_enforceable
 
 QUESTION = "What is the capital of France?"
 
@@ -113,6 +118,37 @@ class TestServing:
         answer = json.loads(text(chat(server, response_format=form, max_tokens=40)))
         assert answer["label"] in ("card", "cash")
         assert len(answer) == 1
+
+    async def test_a_schema_it_cannot_enforce_is_refused_under_its_own_name(self, server: LocalServer) -> None:
+        """What llama.cpp says of such a schema is understood, so that the question can be asked without it."""
+        schema = {"type": "object", "properties": {"kids": {"type": "array", "items": {"$ref": "#"}}}}
+        assert why_not_enforceable(schema) is not None
+        price = Price(cpu_hour_usd=0.05, provenance=Provenance(kind="assumed", source="test"))
+        ids = {str(path): number for path, number in server.adapter_ids.items()}
+        endpoint = local(
+            "local", base_url=server.base_url, identity="m", price=price, adapter_ids=ids, key=server.api_key
+        )
+        asked = ChatRequest(
+            endpoint="local", messages=(Message("user", QUESTION),), max_tokens=4, response_schema=schema
+        )
+        response = await endpoint.send(asked, timeout_s=60)
+        await endpoint.close()
+        assert response.status is AttemptStatus.SCHEMA_REFUSED
+        assert "unsupported $ref" in str(response.error)
+
+    def test_a_prompt_that_begins_the_same_is_read_once_for_each_adapter(self, server: LocalServer) -> None:
+        """Consecutive calls of one approach find their prefix cached; after a switch of adapters nothing is reused."""
+        prefix = "You sort tickets of a bank into categories. " * 12
+        one, two = (server.lora(path) for path in server.adapter_ids)
+
+        def cached(lora: list[dict[str, Any]], ticket: str) -> int:
+            usage = chat(server, f"{prefix}{ticket}", lora=lora)["usage"]
+            return int(usage["prompt_tokens_details"]["cached_tokens"])
+
+        cached(one, "my card is gone")
+        assert cached(one, "a payment is missing") > 100
+        assert cached(two, "a payment is missing") < 10
+        assert cached(two, "I cannot log in") > 100
 
     def test_it_listens_on_the_loopback_interface_only(self, server: LocalServer) -> None:
         """The address is 127.0.0.1, and so is the socket."""
