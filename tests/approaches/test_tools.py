@@ -61,6 +61,20 @@ def long() -> str:
     """Says a lot."""
     return "x" * 100_000
 
+GO_ON = threading.Event()
+
+def hang() -> None:
+    """Waits for ever."""
+    GO_ON.wait()
+
+async def hang_async() -> None:
+    """Waits for ever."""
+    await asyncio.Event().wait()
+
+def leave() -> None:
+    """Ends the program."""
+    raise SystemExit(1)
+
 def any_arguments(**arguments: object) -> dict:
     """Takes anything."""
     return arguments
@@ -95,7 +109,7 @@ def compiled(folder: Path, *specs: dict[str, Any]) -> tuple[OwnTool, ...]:
     (folder / "tools.py").write_text(FUNCTIONS)
     return compile_tools(
         [ToolDefinitionSpec.model_validate({"function": "tools.py:any_arguments", **spec}) for spec in specs],
-        load=lambda reference, where: load_function(reference, folder, where=where),
+        function_of=lambda reference, where: load_function(reference, folder, where=where),
         where="study.yaml:approaches.a.prompt.tools",
     )
 
@@ -168,6 +182,20 @@ async def test_a_repair_keeps_what_tools_have_said(tmp_path: Path) -> None:
     said = [message.role for message in ask.asked[2].request.messages]
     assert said == ["system", "user", "assistant", "tool", "assistant", "user"]
     assert [call.extra for call in ask.asked] == [False, False, True]
+
+
+async def test_a_tool_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is told, the case goes on, and nothing waits for the function when the run is over."""
+    monkeypatch.setattr("steelyard.approaches.tools.FUNCTION_LIMIT_S", 0.05)
+    ask = ScriptedAsk(
+        [[ToolCall("a", "hang", ""), ToolCall("b", "hang_async", ""), ToolCall("c", "leave", "")], "refund"]
+    )
+    tools = ["tools.py:hang", "tools.py:hang_async", "tools.py:leave"]
+    assert (await made(tmp_path, tools=tools).answer(CASE, ask)).valid
+    said = [message.content for message in ask.asked[1].request.messages if message.role == "tool"]
+    late = "error: TimeoutError: it gave no result within 0.05 s"
+    assert said == [late, late, "error: RuntimeError: it called sys.exit"]
+    load_function("tools.py:convert", tmp_path, where="test")[0].__globals__["GO_ON"].set()
 
 
 async def test_long_results_are_cut(tmp_path: Path) -> None:

@@ -7,10 +7,14 @@ what a function raises, goes back to the model as text, so that it can do better
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import inspect
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import orjson
@@ -25,6 +29,8 @@ from steelyard.task.output import validate_schema
 
 MAX_RESULT_CHARS = 20_000
 """Characters of a result that are shown to the model."""
+FUNCTION_LIMIT_S = 120.0
+"""Seconds after which a call of a study's function counts as failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,10 +108,21 @@ async def run_tools(tools: Sequence[OwnTool], calls: Sequence[ToolCall]) -> Tool
 
 
 async def called(function: Callable[..., Any], *args: object, **named: object) -> Any:  # noqa: ANN401 - the study's own
-    """The result of a function of the study, awaited where it is asynchronous; others may block and get a thread."""
-    if inspect.iscoroutinefunction(function):
-        return await function(*args, **named)
-    return await asyncio.to_thread(function, *args, **named)
+    """The result of a function of the study, awaited where it is asynchronous; others may block and get a thread.
+
+    Raises:
+        TimeoutError: It gave no result within `FUNCTION_LIMIT_S`.
+        Exception: Whatever the function raises.
+    """
+    is_async = inspect.iscoroutinefunction(function)
+    limit = asyncio.timeout(FUNCTION_LIMIT_S)
+    try:
+        async with limit:
+            return await (function(*args, **named) if is_async else _in_thread(partial(function, *args, **named)))
+    except TimeoutError:
+        if not limit.expired():  # the function's own
+            raise
+        raise TimeoutError(f"it gave no result within {FUNCTION_LIMIT_S:g} s") from None
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
@@ -164,6 +181,39 @@ async def _run(tool: OwnTool | None, call: ToolCall, *, known: Sequence[str]) ->
     except Exception as error:  # noqa: BLE001 - the study's own function may raise anything; the model is told
         return f"error: {type(error).__name__}: {error}"[:MAX_RESULT_CHARS], False
     return text, False
+
+
+async def _in_thread(function: Callable[[], Any]) -> Any:  # noqa: ANN401 - the study's own
+    """Run it on a thread of its own, which is left behind where nobody waits for it any more.
+
+    Not `asyncio.to_thread`: a function that never ends would keep the whole program from ending.
+    """
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[Any] = loop.create_future()
+
+    def settle(result: object, error: Exception | None) -> None:
+        if waiting.done():
+            return
+        if error is None:
+            waiting.set_result(result)
+        else:
+            waiting.set_exception(error)
+
+    def work() -> None:
+        result: object = None
+        failure: Exception | None = None
+        try:
+            result = function()
+        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+            failure = RuntimeError("it raised StopIteration") if isinstance(error, StopIteration) else error
+        except SystemExit:
+            failure = RuntimeError("it called sys.exit")
+        with contextlib.suppress(RuntimeError):  # the run is over
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(work,), name="study function", daemon=True).start()
+    return await waiting
 
 
 def _shown(result: object) -> str:
