@@ -48,7 +48,8 @@ class PromptSpec(Section):
     example_chars: Annotated[int, Field(ge=20)] = 400
     """Longer inputs are cut to this when they are shown as examples."""
     enforce_schema: bool = False
-    """Ask the endpoint to enforce the output schema; where it cannot, the schema is written into the prompt."""
+    """Ask the endpoint to enforce the output schema. Where it cannot, refuses it, or the schema is recursive or very large,
+    it is written into the prompt instead, and the run says so; answers are checked here in any case."""
     temperature: NotNegative = 0.0
     """Sampling temperature; 0 takes the likeliest token."""
     seed: int = 0
