@@ -109,7 +109,7 @@ def test_whole_clusters_are_the_units() -> None:
         }
         entrants = [Entrant(name=name, fixed_usd=0.05, variable_factor=1.0, failed_task_usd=0.0) for name in lanes]
         for kind, given in (("clusters", clusters), ("cases", None)):
-            found = race(entrants, lanes, n_cases=300, clusters=given, looks=EVERY)
+            found = race(entrants, lanes, n_cases=300, clusters=given, looks=EVERY, negligible=0)
             lost[kind] += "a0" not in found.left
     assert lost["clusters"] / 60 <= ALPHA
     assert lost["cases"] / 60 > 2 * ALPHA
@@ -171,7 +171,7 @@ def test_nobody_is_dropped_before_there_are_enough_cases() -> None:
 def test_who_misses_the_goal_is_out_and_beats_nobody() -> None:
     """`a1` is cheaper but misses the goal: it goes, and `a0` stays."""
     entrants, lanes = fixed_world((0.95, 0.1), (0.6, 0.01))
-    found = race(entrants, lanes, n_cases=400, goal=GoalSpec(min_success=0.8))
+    found = race(entrants, lanes, n_cases=400, goal=GoalSpec(min_success=0.8), negligible=0)
     assert found.winner == "a0"
     assert [(drop.name, drop.by) for drop in found.dropped] == [("a1", None)]
     assert "80.0%" in found.dropped[0].reason
@@ -204,7 +204,7 @@ def test_every_constraint_is_watched(goal: GoalSpec, field: str, value: float, w
 def test_of_equals_the_lower_rung_wins_and_the_race_ends_early() -> None:
     """Three that cost the same and fail on the same few cases: as good as each other, so the simplest is enough."""
     entrants, lanes = fixed_world((0.95, 0.1), (0.95, 0.1), (0.95, 0.1), n=2000)
-    found = race(entrants, lanes, n_cases=2000)
+    found = race(entrants, lanes, n_cases=2000, negligible=0)
     assert found.winner == "a0"
     assert found.left == ("a0", "a1", "a2")
     assert found.n_cases < 2000
@@ -270,3 +270,19 @@ def test_a_lane_follows_the_order_of_the_race_up_to_the_first_case_not_done() ->
     found = lane(results, order)
     assert found.cost_usd.tolist() == [2.0, 0.0, 1.0]
     assert found.success_low.tolist() == [1.0, 1.0, 0.0]
+
+
+def test_a_race_ends_where_the_rest_is_worth_next_to_nothing() -> None:
+    """Equals: no more cases could make a difference that matters, so none are run; nothing is claimed by that."""
+    entrants, lanes = fixed_world((0.95, 0.1), (0.95, 0.1), (0.95, 0.1), n=2000)
+    found = race(entrants, lanes, n_cases=2000)
+    assert (found.is_over, found.winner, found.dropped, found.n_cases) == (True, None, (), 50)
+    assert found.sentence == (
+        "over after 50 of 2,000 cases: between a0, a1 and a2 the remaining cases are worth next to nothing"
+    )
+
+
+def test_a_race_goes_on_where_the_rest_may_change_who_is_taken() -> None:
+    """Two whose order is open by more than a little: the cases are run."""
+    entrants, lanes = fixed_world((0.80, 0.1), (0.78, 0.099), n=400)
+    assert race(entrants, lanes, n_cases=400).n_cases > 50

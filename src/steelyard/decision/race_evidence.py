@@ -165,6 +165,8 @@ class Evidence:
         n = max((one.n for one in lanes.values()), default=0)
         self._at = {one.name: i for i, one in enumerate(entrants)}
         self._units = _Units(clusters, n)
+        self.starts = self._units.starts
+        """Where each case, or cluster of cases, begins; shape (n_units,)."""
         self.constraints = constraints_of(goal)
 
         def padded(columns: list[Floats]) -> Floats:
@@ -230,8 +232,8 @@ class _Units:
         starts = [i for i, label in enumerate(labels) if i == 0 or label != labels[i - 1]]
         ends = [*starts[1:], len(labels)] if starts else []
         sizes = sorted(end - start for start, end in zip(starts, ends, strict=True))[-2:] or [1]
-        self._starts = np.array([start for start in starts if start < n], dtype=np.intp)
-        self._are_cases = len(self._starts) == n
+        self.starts = np.array([start for start in starts if start < n], dtype=np.intp)
+        self._are_cases = len(self.starts) == n
         # Sizes are those of the whole race: a bound that followed the cases would bet more where clusters are small.
         self.largest = float(sizes[-1])
         self.largest_product = float(math.prod(sizes)) if len(sizes) > 1 else self.largest**2
@@ -240,11 +242,11 @@ class _Units:
 
     def sums(self, values: Floats) -> Floats:
         """Sums over units; shapes (K, n) to (K, n_units)."""
-        return values if self._are_cases else np.add.reduceat(values, self._starts, axis=-1)
+        return values if self._are_cases else np.add.reduceat(values, self.starts, axis=-1)
 
     def maxima(self, values: Floats) -> Floats:
         """Largest values over units; shapes as above."""
-        return values if self._are_cases else np.maximum.reduceat(values, self._starts, axis=-1)
+        return values if self._are_cases else np.maximum.reduceat(values, self.starts, axis=-1)
 
 
 class _Costs:

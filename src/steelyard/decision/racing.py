@@ -8,6 +8,8 @@ Rules, at every look after `MIN_CASES` cases:
    that these are cheaper is added up, and one still in has to be ahead of it.
 3. The race is over when one that surely satisfies the goal is surely within delta of the cost of everybody left (of
    several such ones the lowest rung wins), or is alone; when nobody is left; or when all cases are used.
+4. It also ends, without a winner, where the remaining cases are worth next to nothing (`race_worth`): among those left
+   the choice is then made by the verdict on all outcomes, as after a run that was planned to be this long.
 
 What 'surely' means. Every test has the level α / (K - 1 + J) for K approaches and J constraints. Let the truly best be
 the cheapest per success of those that satisfy all constraints. What could go wrong with it:
@@ -33,10 +35,14 @@ import numpy as np
 
 from steelyard.decision.call import MATERIAL
 from steelyard.decision.race_evidence import Constraint, Entrant, Evidence, Lane, entrant, lane, shares_of
+from steelyard.decision.race_worth import worth_of_rest
 from steelyard.decision.spec import GoalSpec
 from steelyard.decision.wording import listed, percent, usd
 
 __all__ = ["MIN_CASES", "ROUND", "Drop", "Entrant", "Lane", "Race", "entrant", "lane", "look_points", "race"]
+
+NEGLIGIBLE = 0.003
+"""Remaining cases worth less than this share of the cost of a success are not run."""
 
 MIN_CASES = 10
 """Nobody is dropped before so many cases."""
@@ -97,6 +103,7 @@ def race(
     looks: Sequence[int] | None = None,
     alpha: float = 0.05,
     delta: float = MATERIAL,
+    negligible: float = NEGLIGIBLE,
 ) -> Race:
     """Go through all looks the outcomes reach, from the first one on.
 
@@ -113,6 +120,7 @@ def race(
         looks: Numbers of cases after which to look, ascending; left out, `look_points`.
         alpha: Chance that the truly best one is dropped, or the race ends for one dearer by more than `delta`.
         delta: Share of the cost of a success that does not matter.
+        negligible: The race ends, without a winner, where the remaining cases are worth less than this share; 0 goes on.
     """
     course = _Course(entrants, lanes, goal or GoalSpec(), clusters, alpha=alpha, delta=delta)
     n, winner, following = 0, None, None
@@ -123,7 +131,7 @@ def race(
         n = look
         course.look(n)
         winner = course.winner(n)
-        if winner is not None or not course.left:
+        if winner is not None or not course.left or course.worth_of_rest(n, n_cases) < negligible:
             break
     return Race(
         n_cases=n,
@@ -132,7 +140,7 @@ def race(
         winner=winner,
         is_over=following is None,
         next_look=following,
-        sentence=_sentence(course.left, winner, n, n_cases, delta),
+        sentence=_sentence(course.left, winner, n, n_cases, delta, is_over=following is None),
     )
 
 
@@ -176,6 +184,18 @@ class _Course:
             ahead = max((bet for bet in against[x] if bet[1] in self.left), default=(-math.inf, x))
             if totals[x] >= self._sure and ahead[0] > 0:
                 self._drop(x, n, by=ahead[1], because=self._beaten(x, ahead[1], n))
+
+    def worth_of_rest(self, n: int, n_cases: int) -> float:
+        """What the remaining cases could still be worth, as a share of the leader's cost per success."""
+        return worth_of_rest(
+            [self._entrants[name] for name in self.left],
+            self._lanes,
+            n=n,
+            n_cases=n_cases,
+            goal=self._goal,
+            constraints=self._evidence.constraints,
+            starts=self._evidence.starts,
+        )
 
     def winner(self, n: int) -> str | None:
         """Who has won after `n` cases."""
@@ -237,7 +257,7 @@ class _Course:
                 return f"it misses the goal of {least} of the tasks within {limit} (it has {share} so far)"
 
 
-def _sentence(left: Sequence[str], winner: str | None, n: int, n_cases: int, delta: float) -> str:
+def _sentence(left: Sequence[str], winner: str | None, n: int, n_cases: int, delta: float, *, is_over: bool) -> str:
     after = f"after {n:,} of {n_cases:,} cases"
     others = listed([name for name in left if name != winner])
     if not left:
@@ -248,4 +268,8 @@ def _sentence(left: Sequence[str], winner: str | None, n: int, n_cases: int, del
         return f"over {after}: {winner} costs at most {percent(delta)} more per successful task than {others}"
     if n >= n_cases:
         return f"over: all {n_cases:,} cases are used, and {others} {'is' if len(left) == 1 else 'are'} still in"
+    if is_over and len(left) == 1:
+        return f"over {after}: {others} is the only one left, and the remaining cases are worth next to nothing"
+    if is_over:
+        return f"over {after}: between {others} the remaining cases are worth next to nothing"
     return f"{after}, {others} {'is' if len(left) == 1 else 'are'} still in"

@@ -73,9 +73,11 @@ class JointDraws:
         return average
 
     def p_loses_more(self, name: str, share: float) -> float:
-        """Probability that choosing an approach costs more than this share of its monthly cost beyond the best one."""
+        """Probability that an approach misses the goal or costs more than this share of its monthly cost beyond the best."""
         at = self.names.index(name)
-        return float((self.monthly_loss[:, at] > share * self.monthly_cost[at]).mean())
+        loses_more = self.monthly_loss[:, at] > share * self.monthly_cost[at]
+        # Where nobody meets the goal nothing is lost against the best, but the choice is not right either.
+        return float(np.logical_or(loses_more, ~self.meets_goal[:, at]).mean())
 
     @cached_property
     def monthly_cost(self) -> Floats:
@@ -131,9 +133,10 @@ def draw_jointly(
     for name in names:
         measured = measure(results[name], facts[name])
         assert not isinstance(measured, str)  # candidates have known costs
-        draws = rate_and_cost_draws(results[name], facts[name], seed=seed)
+        model = cost_model(facts[name], measured, money)
+        draws = rate_and_cost_draws(results[name], facts[name], model, seed=seed)
         success, variable = draws[:, 0], draws[:, 1]
-        costs.append(cost_model(facts[name], measured, money).cost_per_success(success, variable))
+        costs.append(model.cost_per_success(success, variable))
         successes.append(success * money.volume_per_month)
         probability = p_meets_goal(results[name], goal)
         # Resamples in order of success, the least successful first; ties keep their order, so the draw is repeatable.

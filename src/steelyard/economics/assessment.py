@@ -186,19 +186,33 @@ def varied(money: MoneySpec, field: str, present: float, value: float) -> MoneyS
     return money.model_copy(update={field: value})
 
 
-def rate_and_cost_draws(results: ApproachResults, facts: ApproachFacts, *, seed: int) -> Floats:
+def rate_and_cost_draws(results: ApproachResults, facts: ApproachFacts, model: CostModel, *, seed: int) -> Floats:
     """Bootstrap draws of success rate and variable cost per task, shape (n_resamples, 2).
 
-    The same seed resamples the same cases for every approach that did the same cases, which is what pairs them.
+    The same seed resamples the same cases for every approach that did the same cases, which is what pairs them. Timed
+    reviews vary with the cases too: what a resample's mean review costs above the measured mean is in the variable cost.
     """
     costs = task_costs(results, facts.price)
     assert costs.usd is not None  # callers have measured first
     scored = (~np.isnan(results.success)).astype(np.float64)
-    sums = results.cluster_sums(np.nan_to_num(results.success), scored, costs.usd, np.ones(results.n))
+    timed = (~np.isnan(results.review_seconds)).astype(np.float64)
+    sums = results.cluster_sums(
+        np.nan_to_num(results.success),
+        scored,
+        costs.usd,
+        np.ones(results.n),
+        np.nan_to_num(results.review_seconds),
+        timed,
+    )
     drawn = bootstrap_sums(sums, seed=seed)
     # A resample without any scored case says nothing about success: it counts as none.
     success = np.divide(drawn[:, 0], drawn[:, 1], out=np.zeros(len(drawn)), where=drawn[:, 1] > 0)
-    return np.column_stack([success, drawn[:, 2] / drawn[:, 3]])
+    variable = drawn[:, 2] / drawn[:, 3]
+    mean_s = float(np.nanmean(results.review_seconds)) if timed.any() else 0.0
+    if mean_s > 0 and model.variable_factor > 0:
+        review_s = np.divide(drawn[:, 4], drawn[:, 5], out=np.full(len(drawn), mean_s), where=drawn[:, 5] > 0)
+        variable = variable + model.review_usd_per_task * (review_s / mean_s - 1) / model.variable_factor
+    return np.column_stack([success, variable])
 
 
 # --- private ---------------------------------------------------------------------------------------------------------
@@ -223,7 +237,7 @@ class _Costed:
     @cached_property
     def drawn(self) -> Floats:
         """Bootstrap draws of success rate and variable cost, shape (n_resamples, 2)."""
-        return rate_and_cost_draws(self.results, self.facts, seed=self.seed)
+        return rate_and_cost_draws(self.results, self.facts, self.model, seed=self.seed)
 
     def draws(self, factor: Floats) -> CostDraws:
         """Bootstrap over what was measured; `factor` is what the assumed fixed cost is off by."""
