@@ -11,7 +11,7 @@ import pytest
 from steelyard.approaches.approach import Approach
 from steelyard.approaches.examples import input_text, usable_examples
 from steelyard.approaches.fakes import ScriptedAsk
-from steelyard.approaches.images import MAX_IMAGE_BYTES, load_images
+from steelyard.approaches.images import MAX_IMAGE_BYTES, load_images, refuse_bad_images
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.cases.case import Case, CaseInput
@@ -121,6 +121,18 @@ def test_a_broken_picture_of_an_example_is_found_before_it_costs(tmp_path: Path)
     bench = replace(bench, endpoints={"local": replace(bench.endpoints["local"], images=True)})
     with pytest.raises(InputError, match="gone"):
         prepare("a", ApproachSpec(), bench)
+
+
+def test_bad_pictures_of_all_cases_are_listed_with_their_lines(tmp_path: Path) -> None:
+    """`steelyard check` names each of them before a call is paid for."""
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "note.txt").write_text("hello")
+    scans = ["a.png", "note.txt", ["a.png", "gone.png"], "data:,x", "https://example.com/a.png", None]
+    cases = [Case(id=str(n), input={"text": "x", "scan": scan}, where=f"cases.csv:{n}") for n, scan in enumerate(scans)]
+    with pytest.raises(InputError) as caught:
+        refuse_bad_images(cases, ["scan"], tmp_path)
+    assert [problem.where for problem in caught.value.problems] == ["cases.csv:1", "cases.csv:2", "cases.csv:3"]
+    refuse_bad_images(cases, [], tmp_path)
 
 
 def test_an_endpoint_without_pictures_is_named_before_it_costs(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from steelyard.cases.case import Case
 from steelyard.errors import InputError, Problem
 from steelyard.models.calls import Image
 
@@ -42,6 +45,27 @@ def load_images(fields: Mapping[str, Any], names: Sequence[str], folder: Path) -
     return tuple(_image(source, folder, name) for name in names for source in _sources(fields.get(name)))
 
 
+def refuse_bad_images(cases: Sequence[Case], names: Sequence[str], folder: Path) -> None:
+    """Look at the pictures of all cases before any is paid for; of files only the first bytes are read.
+
+    Raises:
+        InputError: Some cannot be used; lists every one with the line of its case.
+    """
+    problems: list[Problem] = []
+    for case in cases if names else ():
+        for name, source in [(field, one) for field in names for one in _sources(case.input.get(field))]:
+            try:
+                if isinstance(source, str) and not source.startswith(("https://", "data:")):
+                    with _file(source, folder, name).open("rb") as file:
+                        _media_type_or_refuse(file.read(16), source, name)
+                else:
+                    _image(source, folder, name)
+            except InputError as error:
+                problems += [replace(one, where=case.where or one.where) for one in error.problems]
+    if problems:
+        raise InputError(problems)
+
+
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
@@ -62,6 +86,11 @@ def _image(source: Any, folder: Path, name: str) -> Image:  # noqa: ANN401 - any
         except binascii.Error:
             content = b""
         return _of_bytes(content, source, name)
+    return _of_bytes(_file(source, folder, name).read_bytes(), source, name)
+
+
+def _file(source: str, folder: Path, name: str) -> Path:
+    """A file inside the folder that can be read and is not too large."""
     if "://" in source:
         raise _refused(name, source, "is not an https: address", "give a path inside the study folder")
     root = folder.resolve()
@@ -69,20 +98,19 @@ def _image(source: Any, folder: Path, name: str) -> Image:  # noqa: ANN401 - any
         path = (root / source).resolve()
         if not path.is_relative_to(root):
             raise _refused(name, source, "lies outside the study folder", "copy it into the folder")
-        if path.stat().st_size > MAX_IMAGE_BYTES:
-            raise _too_large(name, source)
-        return _of_bytes(path.read_bytes(), source, name)
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > MAX_IMAGE_BYTES:
+                raise _too_large(name, source)
     except (OSError, ValueError) as error:  # a path may hold what no path can
         why = error.strerror if isinstance(error, OSError) else error
         raise _refused(name, source, f"cannot be read ({why})", "check the path") from error
+    return path
 
 
 def _of_bytes(content: bytes, source: str, name: str) -> Image:
     if len(content) > MAX_IMAGE_BYTES:
         raise _too_large(name, source)
-    kind = _media_type(content)
-    if kind is None:
-        raise _refused(name, source, "is no PNG, JPEG, GIF or WebP picture", "convert it to one of these")
+    kind = _media_type_or_refuse(content, source, name)
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     return Image(f"data:{kind};base64,{base64.b64encode(content).decode()}", digest)
 
@@ -98,6 +126,13 @@ def _media_type(content: bytes) -> str | None:
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         return "image/webp"
     return None
+
+
+def _media_type_or_refuse(content: bytes, source: str, name: str) -> str:
+    kind = _media_type(content)
+    if kind is None:
+        raise _refused(name, source, "is no PNG, JPEG, GIF or WebP picture", "convert it to one of these")
+    return kind
 
 
 def _too_large(name: str, source: str) -> InputError:

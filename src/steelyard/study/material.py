@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steelyard.approaches.images import refuse_bad_images
 from steelyard.cases.audit import Audit, audit, findings
 from steelyard.cases.case import Case, Splits
 from steelyard.cases.leakage import check_leakage, refuse_pool_leak
@@ -37,12 +38,13 @@ def load_material(folder: Path, file: StudyFile, task: Task) -> Material:
     """Read and check the cases of a study.
 
     Raises:
-        InputError: A row cannot be read, an expected output breaks the schema, nothing is left to test on, or a
+        InputError: A row or a picture cannot be read, an expected output breaks the schema, nothing is left to test on, or a
             declared split leaks. All problems of one kind at once.
     """
     cases = read_cases(
         folder / file.cases.file, file.cases, input_fields=task.input_fields, expected_fields=task.expected_fields
     )
+    refuse_bad_images(cases, task.image_fields, folder)
     found = audit(
         cases,
         validate_expected=lambda expected: validate(expected, task),
