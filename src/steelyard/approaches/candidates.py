@@ -44,8 +44,8 @@ class ExampleSet(NamedTuple):
     """Examples to be shown."""
 
     name: str
-    change: dict[str, Any]
-    """Fields of the prompt that choose them."""
+    ids: tuple[str, ...] | None
+    """Which; `None` for those of the prompt as written."""
 
 
 def unchanged(prompt: PromptSpec) -> Candidate:
@@ -59,7 +59,7 @@ def candidates(
     task: Task,
     usable: Sequence[Case],
     *,
-    right: Collection[str] | None,
+    right: Collection[str],
     where: str,
 ) -> tuple[Candidate, ...]:
     """All candidates in the order in which they are tried; the unchanged prompt is the first.
@@ -69,7 +69,7 @@ def candidates(
         spec: What may be tried.
         task: What is asked.
         usable: Train cases that can serve as examples.
-        right: Ids of those that trial calls answered right; `None` where there were no trial calls.
+        right: Ids of those that trial calls answered right; none where there were no trial calls.
         where: Place of the section in study.yaml, for messages.
 
     Returns:
@@ -84,7 +84,7 @@ def candidates(
     found: list[Candidate] = []
     for i, j in _diagonals(len(wordings), len(sets)):
         wording, examples = wordings[i], sets[j]
-        changed = prompt.model_copy(update={**wording.change, **examples.change})
+        changed = _changed(prompt, wording, examples)
         if all(changed != one.prompt for one in found):
             found.append(Candidate(wording=wording.name, examples=examples.name, prompt=changed, place=wording.place))
     return tuple(found)
@@ -205,27 +205,27 @@ _BUILT_IN: tuple[tuple[str, Callable[[PromptSpec, Task], dict[str, Any] | None]]
 
 def _own_examples(prompt: PromptSpec) -> ExampleSet:
     n = len(prompt.example_ids) or prompt.examples
-    return ExampleSet(f"own {n} examples" if n else "no examples", {})
+    return ExampleSet(f"own {n} examples" if n else "no examples", None)
 
 
 def _example_sets(
-    prompt: PromptSpec, spec: OptimiseSpec, task: Task, usable: Sequence[Case], *, right: Collection[str] | None
+    prompt: PromptSpec, spec: OptimiseSpec, task: Task, usable: Sequence[Case], *, right: Collection[str]
 ) -> list[ExampleSet]:
     sets = [_own_examples(prompt)]
     for size in spec.examples:
         if size == 0:
-            sets.append(ExampleSet("no examples", {"examples": 0, "example_ids": (), "choose": "spread"}))
+            sets.append(ExampleSet("no examples", ()))
             continue
         for number in range(1, (spec.example_sets if usable else 0) + 1):
             seed = spec.seed * 1009 + size * 31 + number
-            is_bootstrapped = right is not None and number % 2 == 0
-            chosen = _drawn(usable, size, task, seed=seed, first=right if is_bootstrapped and right else ())
-            kind = "answered right" if is_bootstrapped else "sampled"
-            ids = [case.id for case in chosen]
+            first = right if right and number % 2 == 0 else ()
+            ids = [case.id for case in _drawn(usable, size, task, seed=seed, first=first)]
+            n_right = sum(name in first for name in ids)
+            kind = f"set {number}" + (f", {n_right} answered right" if first else "")
             orders = _orders(ids, spec.orders, random.Random(seed))
             for turn, order in enumerate(orders, start=1):
-                name = f"{len(ids)} examples ({kind}, set {number}" + (f", order {turn})" if len(orders) > 1 else ")")
-                sets.append(ExampleSet(name, {"examples": 0, "example_ids": order, "choose": "spread"}))
+                name = f"{len(ids)} examples ({kind}" + (f", order {turn})" if len(orders) > 1 else ")")
+                sets.append(ExampleSet(name, order))
     return sets
 
 
@@ -234,6 +234,15 @@ def _drawn(usable: Sequence[Case], n: int, task: Task, *, seed: int, first: Coll
     preferred = choose_fixed([case for case in usable if case.id in first], n, task=task, seed=seed)
     others = [case for case in usable if case.id not in first]
     return [*preferred, *choose_fixed(others, n - len(preferred), task=task, seed=seed)]
+
+
+def _changed(prompt: PromptSpec, wording: _Wording, examples: ExampleSet) -> PromptSpec:
+    fields = {**prompt.model_dump(exclude_defaults=True), **wording.change}
+    if examples.ids is not None:
+        for name in ("examples", "choose"):
+            fields.pop(name, None)
+        fields["example_ids"] = examples.ids
+    return PromptSpec.model_validate(fields)
 
 
 def _orders(ids: Sequence[str], n: int, draw: random.Random) -> list[tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """Successive halving over prompts on paired dev cases, planned so that it cannot break its budget.
 
 All candidates of a round are scored on the same dev cases, a prefix of one seeded order; the better half goes on to a
-longer prefix, so that what was asked before is never asked again. Each round takes about the same share of the
-budget: few cases for many candidates first, many cases for few at the end. The unchanged prompt goes through to the
+prefix of twice the length, so that what was asked before is never asked again and each round takes about the same
+share of the budget: few cases for many candidates first, many cases for few at the end. The unchanged prompt goes through to the
 last round whatever it scores, because the question is whether anything is better than it.
 
 Everything here is arithmetic on scores; who asks whom is in `steelyard.study.optimise`. What is decided hangs on the
@@ -13,6 +13,7 @@ Source: Jamieson and Talwalkar (2016), Non-stochastic best arm identification an
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,11 +60,7 @@ class SearchPlan:
     @property
     def n_dev_outcomes(self) -> int:
         """Candidate and dev case pairs that are asked."""
-        done, total = 0, 0
-        for one in self.rounds:
-            total += one.n_candidates * (one.n_cases - done)
-            done = one.n_cases
-        return total
+        return _cost(self.rounds)
 
     @property
     def most_calls(self) -> int:
@@ -163,17 +160,32 @@ def mean(scores: Sequence[float]) -> float:
 
 
 def _rounds(n_candidates: int, n_dev: int, n_outcomes: int) -> tuple[Round, ...]:
-    """Rounds that halve the candidates down to two and share the outcomes evenly; what is left over goes to the last."""
+    """Rounds that halve the candidates down to two while the cases double, as long as `n_outcomes` allows.
+
+    What doubling leaves over goes to the last round.
+    """
     sizes = [n_candidates]
     while sizes[-1] > 2:
         sizes.append(max(2, math.ceil(sizes[-1] / 2)))
-    share = n_outcomes // len(sizes)
+    first = bisect.bisect_right(
+        range(1, n_dev + 1), n_outcomes, key=lambda n_cases: _cost(_doubling(sizes, n_cases, n_dev))
+    )
+    rounds = _doubling(sizes, first, n_dev)
+    last = rounds[-1]
+    more = min((n_outcomes - _cost(rounds)) // last.n_candidates, n_dev - last.n_cases)
+    return (*rounds[:-1], Round(n_candidates=last.n_candidates, n_cases=last.n_cases + max(0, more)))
+
+
+def _doubling(sizes: Sequence[int], first: int, n_dev: int) -> tuple[Round, ...]:
     rounds: list[Round] = []
-    done, spent = 0, 0
     for number, size in enumerate(sizes):
-        is_last = number + 1 == len(sizes)
-        more = min((n_outcomes - spent if is_last else share) // size, n_dev - done)
-        done, spent = done + more, spent + size * more
-        if more or not rounds:
-            rounds.append(Round(n_candidates=size, n_cases=done))
+        n_cases = min(n_dev, first * 2**number)
+        if not rounds or n_cases > rounds[-1].n_cases:
+            rounds.append(Round(n_candidates=size, n_cases=n_cases))
     return tuple(rounds)
+
+
+def _cost(rounds: Sequence[Round]) -> int:
+    """Candidate and case pairs asked in these rounds."""
+    befores = [0, *(one.n_cases for one in rounds)]
+    return sum(one.n_candidates * (one.n_cases - before) for one, before in zip(rounds, befores, strict=False))

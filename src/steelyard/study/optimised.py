@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -77,8 +77,6 @@ class Optimised:
     """What the search has paid for calls, as the budget counts it."""
     ended: str | None = None
     """Why it ended before its last round; `None` where it did not."""
-    folder: str = field(default="DIR", compare=False)
-    """The study folder, for the next command."""
 
     @property
     def is_changed(self) -> bool:
@@ -110,16 +108,21 @@ class Optimised:
     @property
     def sentence(self) -> str:
         """What the search found, with its figures."""
-        tried = f"of {len(self.trials)} prompts tried on dev"
+        n_others = len(self.trials) - 1
         if self.rival is None or not self.is_changed:
-            return f"{tried} none scored more than the prompt as written, on {self.n_cases} cases; it stays"
+            others = f"none of the {n_others} other prompts tried on dev scored"
+            others = others if n_others > 1 else "the other prompt tried on dev did not score"
+            return f"{others} more than the prompt as written, which stays ({self.n_cases} cases to the end)"
         rival, own = self.trials[self.rival], self.trials[0]
         scores = f"{_percent(rival.score)} against {_percent(own.score)} as written"
         gain = points(self.difference.value or 0.0)
         reach = interval(self.difference.low, self.difference.high, "points")
         certain = "a gain beyond chance" if self.is_beyond_chance else "within what chance can do"
         reach = f" ({reach}, allowing for all that were tried)" if reach else ""
-        return f"{tried} {rival.name!r} is best: {scores} on the same {own.n_cases} cases, {gain}{reach}: {certain}"
+        return (
+            f"of {len(self.trials)} prompts tried on dev {rival.name!r} is best: {scores} on the same {own.n_cases}"
+            f" cases, {gain}{reach}: {certain}"
+        )
 
     def record(self) -> dict[str, Any]:
         """What a run that uses it writes down."""

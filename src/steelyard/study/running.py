@@ -201,8 +201,7 @@ def estimate_plan(plan: Plan) -> RunEstimate:
         for name, spec in plan.specs.items()
         if not (spec.tuning and spec.model == "none")
     }
-    endpoints = {name: managed(_unsent(name, spec), spec) for name, spec in plan.file.models.endpoints.items()}
-    endpoints["local"] = local_model.unstarted(plan.file.models.local, plan.folder)
+    endpoints = unsent_endpoints(plan)
     path = journal_path(plan.folder)
     journal = Journal.open(path, read_only=True) if path.exists() else None
     try:
@@ -230,6 +229,13 @@ def hosted_endpoints(plan: Plan, budget: Budget) -> dict[str, ManagedEndpoint]:
     }
     check_prices(budget, [found[name] for name in judges if name in found])
     return found
+
+
+def unsent_endpoints(plan: Plan) -> dict[str, ManagedEndpoint]:
+    """All endpoints of a study without keys: good for estimates, never for a call."""
+    endpoints = {name: managed(_unsent(name, spec), spec) for name, spec in plan.file.models.endpoints.items()}
+    endpoints["local"] = local_model.unstarted(plan.file.models.local, plan.folder)
+    return endpoints
 
 
 def workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:

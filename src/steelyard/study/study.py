@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
+    from steelyard.approaches.search_spec import OptimiseSpec
     from steelyard.engine.journal import Journal
     from steelyard.study.material import CheckResult, Material
+    from steelyard.study.optimise import SearchEstimate
+    from steelyard.study.optimised import Optimised
     from steelyard.study.rechecked import History, Recheck
     from steelyard.study.reporting import ReportFormat, TextFormat
     from steelyard.study.results import Decision, RunEstimate, RunResult, Scores
@@ -105,6 +108,39 @@ class Study:
         return outside_event_loop(
             lambda: run_plan(plan, budget_usd=budget_usd, progress=progress, command=command, race=race)
         )
+
+    def optimise(
+        self,
+        approach: str,
+        *,
+        budget_calls: int | None = None,
+        budget_usd: float | None = None,
+        progress: bool = True,
+    ) -> Optimised:
+        """Search for a better prompt of one approach on train and dev cases; later runs use what was found.
+
+        Args:
+            approach: Name of the approach.
+            budget_calls: Most model calls of the search; left out, as the approach's `optimise:` says.
+            budget_usd: Ceiling on the money of the search; left out, likewise.
+            progress: Show progress on standard error.
+
+        Raises:
+            InputError: It has no prompt that can be searched, or the budget is too small for any search.
+            RunStopped: The search ended early; the same call goes on from there.
+        """
+        from steelyard.study.optimise import optimise_plan
+
+        plan, spec = self._search(approach, budget_calls, budget_usd)
+        command = f"steelyard optimise {self.folder} --approach {approach}"
+        return outside_event_loop(lambda: optimise_plan(plan, approach, spec, progress=progress, command=command))
+
+    def estimate_search(self, approach: str, *, budget_calls: int | None = None) -> SearchEstimate:
+        """What a search would ask and cost; sends nothing."""
+        from steelyard.study.optimise import estimate_search
+
+        plan, spec = self._search(approach, budget_calls, None)
+        return outside_event_loop(lambda: estimate_search(plan, approach, spec))
 
     def score(self, *, approaches: Sequence[str] = ()) -> Scores:
         """Six metrics per approach with intervals, and paired comparisons.
@@ -200,6 +236,19 @@ class Study:
         suffix = "" if form == "html" else f" --format {form}"
         with self._evidence(()) as (evidence, journal):
             return render_report(evidence, journal, form=form, command=f"steelyard report {self.folder}{suffix}")
+
+    def _search(self, approach: str, budget_calls: int | None, budget_usd: float | None) -> tuple[Plan, OptimiseSpec]:
+        """The approach as it is written, and what a search may try."""
+        from steelyard.approaches.search_spec import OptimiseSpec
+
+        plan = self._plan([approach], None)
+        written = self.file.approaches[approach]
+        given = {"budget_calls": budget_calls, "budget_usd": budget_usd}
+        spec = (written.optimise or OptimiseSpec()).model_copy(
+            update={name: value for name, value in given.items() if value is not None}
+        )
+        as_written = {approach: written.model_copy(update={"optimise": None})}
+        return replace(plan, specs=as_written, test=(), searched={}, notes=()), spec
 
     def _plan(self, approaches: Sequence[str], limit: int | None) -> Plan:
         from steelyard.study.running import plan_run

@@ -1,0 +1,338 @@
+"""A search for a better prompt while it goes on: which prompts take part, what is asked next, and how it went.
+
+What is decided hangs on the seed and the outcomes in the journal alone, so a search that was killed goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from steelyard.approaches.approach import Prepared
+from steelyard.approaches.candidates import Candidate, candidates, n_trials_wanted, unchanged
+from steelyard.approaches.examples import usable_examples
+from steelyard.approaches.prepare import prepare
+from steelyard.approaches.prompted import Prompted
+from steelyard.approaches.search import (
+    UNCHANGED,
+    SearchPlan,
+    Standing,
+    mean,
+    plan_search,
+    smallest_budget,
+    standing,
+    winner,
+)
+from steelyard.approaches.search_spec import OptimiseSpec
+from steelyard.approaches.spec import ApproachSpec
+from steelyard.approaches.workbench import Workbench
+from steelyard.cases.case import Case
+from steelyard.cases.sample import take
+from steelyard.engine.entries import Spent
+from steelyard.engine.journal import Journal
+from steelyard.engine.run import Work
+from steelyard.errors import InputError, Problem
+from steelyard.figures import unknown
+from steelyard.report.format import percent
+from steelyard.study.optimised import Optimised, Trial, found_for
+from steelyard.study.running import Plan
+from steelyard.study.search_figures import cost_of, difference_of, share_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entered:
+    """A prompt that takes part."""
+
+    candidate: Candidate
+    prepared: Prepared
+    said: tuple[object, ...]
+    """The conversation about the first dev case; prompts that say the same are the same."""
+    n_chars: int
+
+
+class Search:
+    """A search: what is asked next, given what the journal holds."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        name: str,
+        spec: OptimiseSpec,
+        bench: Workbench,
+        journal: Journal | None,
+        *,
+        note: Callable[[str], None] | None,
+    ) -> None:
+        self._name = name
+        self._approach = plan.specs[name]
+        self._spec = spec
+        self._bench = bench
+        self._journal = journal
+        self._note = note
+        self._where = f"study.yaml:approaches.{name}.optimise"
+        self._dev = plan.material.splits.dev
+        _refuse(name, self._approach, self._dev)
+        self._found_for = found_for(name, plan.file, plan.task, plan.material)
+        self.id = _digest([self._found_for, spec.model_dump(mode="json", exclude={"budget_calls", "budget_usd"})])
+        self._usable = usable_examples(bench.train, bench.task)
+        self._per_case = _calls_per_case(self._approach, plan)
+        first = unchanged(self._approach.prompt)
+        self._entered = [self._enter(first)]
+        everything = candidates(self._approach.prompt, spec, bench.task, self._usable, right=(), where=self._where)
+        for place in dict.fromkeys(one.place for one in everything if one.place is not None):
+            self._enter(next(one for one in everything if one.place == place))  # a mistake is found before it costs
+        wanted = min(n_trials_wanted(spec), len(self._usable))
+        self.plan = self._planned(len(everything), wanted)
+        self._trials = take(self._usable, self.plan.n_trials, spec.seed) if self.plan.n_trials else ()
+        self._order: tuple[Case, ...] = ()
+        self._announced = -1
+
+    @property
+    def written(self) -> Prepared:
+        """The approach with its prompt as written."""
+        return self._entered[UNCHANGED].prepared
+
+    @property
+    def has_finished_a_round(self) -> bool:
+        """Whether there is anything to choose by."""
+        return bool(self._order) and self._standing().n_cases > 0
+
+    def first_round(self) -> list[Work]:
+        """The first round with random examples alone, for an estimate."""
+        self._enter_all(right=())
+        return self._work(range(self.plan.n_candidates), self.plan.rounds[0].n_cases)
+
+    def more(self) -> list[Work]:
+        """What to ask next; empty once the search is over."""
+        if not self._order:
+            trials = Work(approach=self.written.approach, cases=self._trials, split="train")
+            if any(True for _ in trials.left(self._journalled)):
+                self._say(f"{len(self._trials)} trial calls on train cases, to choose examples by")
+                return [trials]
+            self._enter_all(right=self._answered_right())
+        now = self._standing()
+        if now.round == len(self.plan.rounds):
+            return []
+        assert now.round > self._announced, "a round ended without all its outcomes"
+        self._announced = now.round
+        one = self.plan.rounds[now.round]
+        best = ""
+        if now.n_cases:
+            score = mean(self._scores()[now.left[0]][: now.n_cases])
+            best = f"; best so far {self._entered[now.left[0]].candidate.name!r} with {percent(score)}"
+        self._say(
+            f"round {now.round + 1} of {len(self.plan.rounds)}: {one.n_candidates} prompts on {one.n_cases} dev cases{best}"
+        )
+        return self._work(now.left, one.n_cases)
+
+    def keep_cases(self) -> None:
+        """Keep the cases, so that transcripts can be shown."""
+        self._journalled.record_cases([*self._trials, *self._dev[: 0 if self._order else None], *self._order])
+
+    def result(self, *, spent: Spent, ended: str | None) -> Optimised:
+        """How it went."""
+        now = self._standing()
+        scores = self._scores()
+        lengths = [one.n_chars for one in self._entered]
+        chosen = winner(now, scores, lengths)
+        others = [candidate for candidate in now.left if candidate != UNCHANGED]
+        rival = chosen if chosen != UNCHANGED else min(
+            others, key=lambda c: (-mean(scores[c][: now.n_cases]), lengths[c], c), default=None
+        )  # fmt: skip
+        n_done = [now.dropped.get(i, now.n_cases) for i in range(len(self._entered))]
+        rows = [self._rows(i, n) for i, n in enumerate(n_done)]
+        trial_rows = self._rows_of(self.written, self._trials, split="train")
+        return Optimised(
+            approach=self._name,
+            found_for=self._found_for,
+            winner=chosen,
+            rival=rival,
+            difference=(
+                unknown("nothing was compared")
+                if rival is None
+                else difference_of(rows[rival], rows[UNCHANGED], n_tried=len(self._entered))
+            ),
+            trials=tuple(self._trial(one, rows[i], is_finalist=i in now.left) for i, one in enumerate(self._entered)),
+            n_trial_calls=len(trial_rows),
+            trial_cost_usd=cost_of(trial_rows),
+            n_dev=len(self._dev),
+            budget_calls=self._spec.budget_calls,
+            budget_usd=self._spec.budget_usd,
+            spent_calls=spent.calls,
+            spent_usd=spent.usd,
+            ended=ended,
+        )
+
+    # Candidates
+
+    def _planned(self, n_candidates: int, n_trials: int) -> SearchPlan:
+        if n_candidates < 2:
+            raise InputError(
+                Problem(
+                    where=self._where, what="there is no other prompt to try", hint="allow instructions or examples"
+                )
+            )
+        budget = self._spec.budget_calls
+        plan = plan_search(
+            n_candidates, len(self._dev), budget_calls=budget, calls_per_case=self._per_case, n_trials=n_trials
+        )
+        if plan is None:
+            least = smallest_budget(len(self._dev), calls_per_case=self._per_case)
+            each = f" ({self._per_case} calls a case at most)" if self._per_case > 1 else ""
+            raise InputError(
+                Problem(
+                    where=f"{self._where}.budget_calls",
+                    what=f"{budget} calls are too few to compare even two prompts{each}",
+                    hint=f"give at least {least}",
+                )
+            )
+        return plan
+
+    def _enter(self, candidate: Candidate) -> _Entered:
+        spec = self._approach.model_copy(update={"prompt": candidate.prompt})
+        try:
+            prepared = prepare(self._name, spec, self._bench)
+        except InputError as error:
+            if candidate.place is None:
+                raise
+            raise InputError([replace(problem, where=candidate.place) for problem in error.problems]) from error
+        assert isinstance(prepared.approach, Prompted)  # what else there is was refused
+        said = prepared.approach.question.prompting.converse(self._dev[0].visible()).messages
+        return _Entered(
+            candidate=candidate,
+            prepared=prepared,
+            said=said,
+            n_chars=sum(len(message.content) for message in said),
+        )
+
+    def _enter_all(self, *, right: Sequence[str]) -> None:
+        """Prepare as many different prompts as the plan has places, and plan again where there are fewer."""
+        found = candidates(
+            self._approach.prompt, self._spec, self._bench.task, self._usable, right=right, where=self._where
+        )
+        for candidate in found[1:]:
+            if len(self._entered) == self.plan.n_candidates:
+                break
+            entered = self._enter(candidate)
+            if all(entered.said != other.said for other in self._entered):
+                self._entered.append(entered)
+        if len(self._entered) < self.plan.n_candidates:
+            self.plan = self._planned(len(self._entered), self.plan.n_trials)
+            del self._entered[self.plan.n_candidates :]
+        order: dict[str, Case] = {}
+        for one in self.plan.rounds:  # a larger sample only adds cases, so each round is a prefix
+            order |= {case.id: case for case in take(self._dev, one.n_cases, self._spec.seed) if case.id not in order}
+        self._order = tuple(order.values())
+
+    def _answered_right(self) -> list[str]:
+        """Ids of the trial cases that the prompt as written got right."""
+        rows = self._rows_of(self.written, self._trials, split="train")
+        return [row["case_id"] for row in rows if row["success"]]
+
+    def _work(self, which: Sequence[int], n_cases: int) -> list[Work]:
+        return [
+            Work(approach=self._entered[i].prepared.approach, cases=self._order[:n_cases], split="dev") for i in which
+        ]
+
+    # What the journal holds
+
+    @property
+    def _journalled(self) -> Journal:
+        assert self._journal is not None, "an estimate asks nothing"
+        return self._journal
+
+    def _standing(self) -> Standing:
+        return standing(self.plan, self._scores(), [one.n_chars for one in self._entered])
+
+    def _scores(self) -> dict[int, list[float]]:
+        """By prompt: scores of the cases done, as far as there is no gap."""
+        return {
+            i: [math.nan if row["score"] is None else row["score"] for row in self._rows(i, len(self._order))]
+            for i in range(len(self._entered))
+        }
+
+    def _rows(self, which: int, n_cases: int) -> list[dict[str, Any]]:
+        return self._rows_of(self._entered[which].prepared, self._order[:n_cases], split="dev")
+
+    def _rows_of(self, one: Prepared, cases: Sequence[Case], *, split: str) -> list[dict[str, Any]]:
+        """Outcomes of these cases in their order, up to the first that is missing."""
+        name, fingerprint = one.approach.name, one.approach.fingerprint
+        done = self._journalled.done(name, fingerprint)
+        by_case = {row["case_id"]: row for row in self._journalled.measurements({name: fingerprint}, split=split)}
+        rows = []
+        for case in cases:
+            if (case.id, case.digest(), split, 0) not in done:
+                break
+            rows.append(by_case[case.id])
+        return rows
+
+    def _trial(self, one: _Entered, rows: Sequence[Mapping[str, Any]], *, is_finalist: bool) -> Trial:
+        approach = one.prepared.approach
+        sums = self._journalled.step_sums({approach.name: approach.fingerprint}, split="dev")
+        everything = self._journalled.measurements({approach.name: approach.fingerprint}, split="dev")
+        return Trial(
+            name=one.candidate.name,
+            prompt=one.candidate.prompt.model_dump(mode="json", exclude_defaults=True),
+            fingerprint=approach.fingerprint,
+            prompt_chars=one.n_chars,
+            n_cases=len(rows),
+            score=share_of(rows, "score"),
+            success=share_of(rows, "success"),
+            schema_pass=share_of(rows, "schema_pass"),
+            calls=sum(step.calls for step in sums),
+            cost_usd=cost_of(everything),
+            is_finalist=is_finalist,
+        )
+
+    def _say(self, text: str) -> None:
+        if self._note is not None:
+            self._note(f"{self._name}: {text}")
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _refuse(name: str, approach: ApproachSpec, dev: Sequence[Case]) -> None:
+    """Say why there is nothing to search."""
+    where = f"study.yaml:approaches.{name}"
+    workflow = approach.workflow
+    if approach.model == "none" or (approach.tuning is not None and approach.tuning.method == "head"):
+        raise InputError(Problem(where=where, what="it asks no model, so there is no prompt to search"))
+    if approach.tuning is not None:
+        hint = "search the prompt of an approach without tuning, and write what is found into this one"
+        what = "a tuned model is trained on its prompt, so each prompt tried would have to be trained anew"
+        raise InputError(Problem(where=f"{where}.tuning", what=what, hint=hint))
+    if workflow is not None and (workflow.steps is not None or workflow.split is not None):
+        part = "steps" if workflow.steps is not None else "split"
+        raise InputError(
+            Problem(
+                where=f"{where}.workflow.{part}",
+                what="its prompt is spread over several calls, and a search tries one prompt at a time",
+                hint="search an approach with one prompt, with or without workflow.repair, and use what is found",
+            )
+        )
+    if not dev:
+        raise InputError(
+            Problem(
+                where="study.yaml:cases.split",
+                what="the dev split is empty, and a search may not look at test cases",
+                hint="give dev a share of the cases",
+            )
+        )
+
+
+def _calls_per_case(approach: ApproachSpec, plan: Plan) -> int:
+    """Calls a case can take at most: repairs, rounds of tools, judges."""
+    answers = 1 + (approach.workflow.repair if approach.workflow is not None else 0)
+    rounds = 1 + (approach.prompt.tool_rounds if approach.prompt.tools else 0)
+    n_judged = sum(one.kind == "judge" for one in (plan.task.scoring or {}).values())
+    return answers * rounds + n_judged
+
+
+def _digest(body: list[Any]) -> str:
+    return hashlib.blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
