@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from steelyard.task.abstaining import abstains, is_empty
 from steelyard.task.spec import FieldKind, FieldScoring
 from steelyard.task.task import ScoreFunction
 from steelyard.task.text import fold_text, same, same_folded
+from steelyard.task.tokens import token_f1
 from steelyard.task.values import amount, day, plain_number
 
 FieldVerdict = Literal["right", "wrong", "missing", "invented", "unscored"]
@@ -70,9 +72,17 @@ def score_field(
         assert scoring.function is not None  # checked by the section
         function = (means.functions or {})[scoring.function]
         return _field_score(_share(function(value, expected, output)), value, expected)
-    if _is_empty(value) and _is_empty(expected):
+    if scoring.any_of and isinstance(expected, list):
+        alone = scoring.model_copy(update={"any_of": False})
+        # Of equals the first: what is accepted first is what is shown first.
+        return max((score_field(name, output, one, alone, means=means) for one in expected or [None]), key=_by_score)
+    if abstains(value, scoring.abstentions):
+        value = None
+    if abstains(expected, scoring.abstentions):
+        expected = None
+    if is_empty(value) and is_empty(expected):
         return FieldScore(score=1.0, verdict="right")
-    if _is_empty(value) or (_is_empty(expected) and not (scoring.kind == "regex" and scoring.pattern)):
+    if is_empty(value) or (is_empty(expected) and not (scoring.kind == "regex" and scoring.pattern)):
         return _field_score(0.0, value, expected)
     if scoring.kind == "judge":
         mark = (means.marks or {}).get(name)
@@ -146,6 +156,11 @@ def _contains(value: object, expected: object, scoring: FieldScoring) -> float:
     return float(f" {fold_text(str(expected))} " in f" {fold_text(str(value))} ")
 
 
+def _token_f1(value: object, expected: object, scoring: FieldScoring) -> float:
+    alike = token_f1(value, expected)
+    return float(alike >= scoring.threshold) if "threshold" in scoring.model_fields_set else alike
+
+
 Compare = Callable[[object, object, FieldScoring], float]
 COMPARE: Mapping[FieldKind, Compare] = {
     "exact": _exact,
@@ -157,6 +172,7 @@ COMPARE: Mapping[FieldKind, Compare] = {
     "list": _list,
     "regex": _regex,
     "contains": _contains,
+    "token_f1": _token_f1,
 }
 
 # ---- private --------------------------------------------------------------------------------------------------------
@@ -168,11 +184,16 @@ def _field_score(score: float | None, value: object, expected: object) -> FieldS
     if score >= RIGHT_FROM:
         return FieldScore(score=score, verdict="right")
     verdict: FieldVerdict = "wrong"
-    if _is_empty(value):
+    if is_empty(value):
         verdict = "missing"
-    elif _is_empty(expected):
+    elif is_empty(expected):
         verdict = "invented"
     return FieldScore(score=score, verdict=verdict)
+
+
+def _by_score(field: FieldScore) -> float:
+    """A field nobody could judge may be right: it comes after one that is, and before all that are not."""
+    return RIGHT_FROM if field.score is None else field.score
 
 
 def _share(said: float | bool | None) -> float | None:
@@ -189,10 +210,6 @@ def _share(said: float | bool | None) -> float | None:
     return share
 
 
-def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, list) and not value)
-
-
 def _near(found: float | None, wanted: float | None, scoring: FieldScoring) -> float:
     if found is None or wanted is None:
         return 0.0
@@ -203,7 +220,7 @@ def _near(found: float | None, wanted: float | None, scoring: FieldScoring) -> f
 
 def _folded_bag(value: object) -> Counter[str]:
     values = value if isinstance(value, list) else [value]
-    return Counter(fold_text(str(one)) for one in values if not _is_empty(one))
+    return Counter(fold_text(str(one)) for one in values if not is_empty(one))
 
 
 def _item(one: object, other: object, scoring: FieldScoring) -> float:

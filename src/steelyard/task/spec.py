@@ -19,6 +19,7 @@ FieldKind = Literal[
     "list",
     "regex",
     "contains",
+    "token_f1",
     "similar",
     "judge",
     "python",
@@ -30,11 +31,13 @@ _BELONGS_TO: dict[str, tuple[FieldKind, ...]] = {
     "day_first": ("date",),
     "fields": ("list",),
     "pattern": ("regex",),
-    "threshold": ("similar", "judge"),
+    "threshold": ("token_f1", "similar", "judge"),
     "rubric": ("judge",),
     "model": ("judge",),
     "function": ("python",),
 }
+_NOT_FOR_FUNCTIONS = ("any_of", "abstentions")
+"""A function of the study sees what was expected as it is and does with it what it likes."""
 _NEEDS: dict[FieldKind, str] = {"judge": "rubric", "python": "function"}
 
 
@@ -46,9 +49,10 @@ class FieldScoring(Section):
     number, also where it is written as text. `money`: the same with currency signs and thousands separators of any
     country. `date`: the same day, however it is written. `set`: a list whose order does not matter (F1). `list`: a list
     of objects, each matched with the one most like it (F1 over `fields`). `regex`: the whole answer matches `pattern`, or else
-    the expected value read as a pattern. `contains`: the expected value occurs in the answer. `similar`: the embeddings
-    of both are at least `threshold` alike. `judge`: a model compares both by `rubric`. `python`: a function of the
-    study folder."""
+    the expected value read as a pattern. `contains`: the expected value occurs in the answer. `token_f1`: the share
+    of words both have in common (F1, articles left out), or with a `threshold` whether it is at least that. `similar`:
+    the embeddings of both are at least `threshold` alike. `judge`: a model compares both by `rubric`. `python`: a
+    function of the study folder."""
     weight: Positive = 1.0
     """Part of the field in the score of the case."""
     tolerance: NotNegative = 0.0
@@ -62,7 +66,14 @@ class FieldScoring(Section):
     pattern: str | None = None
     """`regex`: what the whole answer has to match."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """`similar`: the least likeness that counts as right. `judge`: the least mark."""
+    """`similar`: the least likeness that counts as right. `judge`: the least mark. `token_f1`: the least F1; left out,
+    the F1 itself is the score."""
+    any_of: bool = False
+    """Whether the expected value is a list of accepted answers, of which the best match counts; an empty list means that
+    there is no answer."""
+    abstentions: bool | tuple[str, ...] = False
+    """Whether words like "I don't know" or "not stated" count as no answer: `true` for the English ones, or a list of
+    texts that an answer consists of or opens with. No answer is right where none was expected, and else missing."""
     rubric: str | None = None
     """`judge`: what makes an answer right, in words."""
     model: str = "local"
@@ -81,6 +92,9 @@ class FieldScoring(Section):
         for option, kinds in _BELONGS_TO.items():
             if option in self.model_fields_set and self.kind not in kinds:
                 raise ValueError(f"{option} belongs to {' and '.join(kinds)}, not to {self.kind}")
+        for option in _NOT_FOR_FUNCTIONS:
+            if self.kind == "python" and getattr(self, option):
+                raise ValueError(f"{option} is not for python: the function sees the expected value as it is")
         needed = _NEEDS.get(self.kind)
         if needed is not None and getattr(self, needed) is None:
             raise ValueError(f"{self.kind} needs {needed}")
