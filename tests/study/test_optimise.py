@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
+import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,7 @@ import pytest
 import steelyard
 from steelyard.approaches.search import UNCHANGED, plan_search
 from steelyard.engine.journal import Journal
-from steelyard.errors import InputError, RunStopped
+from steelyard.errors import InputError, MissingExtra, RunStopped
 from steelyard.models.stub_server import StubServer
 from steelyard.study.optimised import read_optimised
 from steelyard.study.scoring import journal_path
@@ -208,6 +212,100 @@ def test_what_cannot_be_searched_is_refused_in_a_sentence(
     with pytest.raises(InputError, match=sentence):
         study.optimise("a", progress=False)
     assert stub.n_requests == 0
+
+
+# ---- by reflection ---------------------------------------------------------------------------------------------------
+
+
+class Reader(BaseHTTPRequestHandler):
+    """Two models: `writer` always writes the same better instruction, the other one needs its words to be of any use."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        said = json.dumps(body["messages"])
+        if body["model"] == "writer":
+            text = 'Here it is:\n```\nThink "twice" about {{ the }} ticket.\n```'
+        else:
+            text = "billing" if "about {{ the }} ticket" in said else "no idea"
+        answer = {
+            "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 50, "completion_tokens": 5, "total_tokens": 55},
+        }
+        self.server.asked.append(body["model"])  # type: ignore[attr-defined]
+        sent = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(sent)))
+        self.end_headers()
+        self.wfile.write(sent)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def reader() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Reader)
+    server.asked = []  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+def reflected(folder: Path, server: ThreadingHTTPServer, budget: int) -> Study:
+    url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    price = "price_per_million: {input: 1, output: 2}"
+    approach = f"a: {{model: stub, optimise: {{method: gepa, reflection_model: writer, budget_calls: {budget}}}}}"
+    return steelyard.load(
+        write_study(
+            folder / "study",
+            url,
+            rows=ALL_BILLING,
+            approaches=[approach],
+            others=[f"writer: {{base_url: '{url}', model: writer, {price}}}"],
+        )
+    )
+
+
+def test_a_model_rewrites_the_instruction_through_the_engine(tmp_path: Path, reader: ThreadingHTTPServer) -> None:
+    """Rewritings are journalled, priced and within the calls; what they say is text, not a template; paid once."""
+    pytest.importorskip("gepa")
+    asked: list[str] = reader.asked  # type: ignore[attr-defined]
+    study = reflected(tmp_path, reader, 70)
+    planned = study.estimate_search("a").to_json()
+    assert not asked
+    found = study.optimise("a", progress=False)
+    assert found.is_changed
+    assert found.trials[found.winner].name == "instruction 1 by writer, no examples"
+    assert "writer" in asked
+    assert len(asked) == found.spent_calls <= planned["most_calls"] <= 70
+    assert found.cost_usd is not None
+    assert found.cost_usd >= found.spent_usd > 0
+    assert splits_asked(study) == {"dev", "train"}
+
+    n = len(asked)
+    assert study.optimise("a", progress=False).to_json() == found.to_json()
+    assert len(asked) == n
+    study.run(progress=False)
+    assert study.score().to_json()["approaches"][0]["success"]["value"] == 1.0
+
+
+def test_too_few_calls_for_a_rewriting_are_refused(tmp_path: Path, reader: ThreadingHTTPServer) -> None:
+    pytest.importorskip("gepa")
+    with pytest.raises(InputError, match=r"too few for a single rewriting\n.*give at least 23"):
+        reflected(tmp_path, reader, 10).optimise("a", progress=False)
+    assert reflected(tmp_path / "more", reader, 23).optimise("a", progress=False).spent_calls <= 23
+
+
+def test_without_gepa_the_extra_is_named(
+    tmp_path: Path, reader: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gepa", None)
+    with pytest.raises(MissingExtra, match=r"steelyard\[gepa\]"):
+        reflected(tmp_path, reader, 70).optimise("a", progress=False)
 
 
 # ---- chance ----------------------------------------------------------------------------------------------------------

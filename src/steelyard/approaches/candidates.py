@@ -7,6 +7,7 @@ example sets appear early, so that a small budget that reaches only the first fe
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,18 @@ def candidates(
     return tuple(found)
 
 
+def reworded(prompt: PromptSpec, task: Task, text: str, *, name: str) -> Candidate:
+    """The prompt with an instruction that a model has written: taken literally, never read as a template.
+
+    As with own instructions the labels and the form of the answer follow, unless the prompt has a system message of its
+    own, which it replaces whole.
+    """
+    literal = f"{{{{ {json.dumps(text, ensure_ascii=False)} }}}}"
+    system = literal if prompt.system is not None else _system(prompt, task, literal, _DEFINED, _FORM)
+    changed = PromptSpec.model_validate({**prompt.model_dump(exclude_defaults=True), "system": system})
+    return Candidate(wording=name, examples=_own_examples(prompt).name, prompt=changed)
+
+
 def n_trials_wanted(spec: OptimiseSpec) -> int:
     """Train cases that would have to be tried so that bootstrapped sets have something to choose from."""
     return 2 * max(spec.examples, default=0) if spec.example_sets > 1 else 0
@@ -141,7 +154,7 @@ def _wordings(prompt: PromptSpec, spec: OptimiseSpec, task: Task, *, where: str)
 def _system(prompt: PromptSpec, task: Task, *parts: str) -> str:
     """A system message of these parts; without the labels where there are none, with the schema where it helps."""
     needs_schema = task.single_field is None and not prompt.enforce_schema
-    blocks = [part for part in parts if "labels" not in part or task.labels]
+    blocks = [part for part in parts if part not in (_DEFINED, _LISTED) or task.labels]
     return "\n\n".join([*blocks, *([_SCHEMA] if needs_schema else [])])
 
 

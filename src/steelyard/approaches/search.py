@@ -28,6 +28,10 @@ TRIAL_SHARE = 0.2
 """Share of the budget that trial calls on train cases may take."""
 
 
+MINIBATCH = 3
+"""Train cases a rewriting of the instruction learns from."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Round:
     """One round of a search."""
@@ -46,6 +50,8 @@ class SearchPlan:
     """Train cases asked with the unchanged prompt beforehand."""
     calls_per_case: int
     """Calls one case can take at most, repairs included."""
+    n_reflections: int = 0
+    """Calls to a model that rewrites the instruction."""
 
     @property
     def n_candidates(self) -> int:
@@ -65,7 +71,7 @@ class SearchPlan:
     @property
     def most_calls(self) -> int:
         """Calls it can take at most."""
-        return (self.n_trials + self.n_dev_outcomes) * self.calls_per_case
+        return (self.n_trials + self.n_dev_outcomes) * self.calls_per_case + self.n_reflections
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +115,33 @@ def plan_search(
     if trials:
         return plan_search(n_candidates, n_dev, budget_calls=budget_calls, calls_per_case=calls_per_case)
     return None
+
+
+def plan_reflection(
+    n_dev: int, *, budget_calls: int, calls_per_case: int = 1, minibatch: int = MINIBATCH
+) -> SearchPlan | None:
+    """Plan a search by reflection: each turn asks two minibatches of train cases, one rewriting, and all chosen dev cases.
+
+    Args:
+        n_dev: Dev cases there are, at least 1.
+        budget_calls: Most calls, rewriting included.
+        calls_per_case: Calls one case can take at most, repairs included.
+        minibatch: Train cases a rewriting learns from.
+
+    Returns:
+        A plan with `most_calls <= budget_calls`; `None` where not even one turn fits.
+    """
+    n_cases = min(n_dev, max(MIN_FIRST_CASES, budget_calls // calls_per_case // 6))
+    seed, turn = n_cases * calls_per_case, (2 * minibatch + n_cases) * calls_per_case + 1
+    n_turns = (budget_calls - seed) // turn
+    if n_turns < 1:
+        return None
+    return SearchPlan(
+        rounds=(Round(n_candidates=1 + n_turns, n_cases=n_cases),),
+        n_trials=2 * minibatch * n_turns,
+        calls_per_case=calls_per_case,
+        n_reflections=n_turns,
+    )
 
 
 def smallest_budget(n_dev: int, *, calls_per_case: int = 1) -> int:

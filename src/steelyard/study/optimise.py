@@ -23,8 +23,10 @@ from steelyard.engine.lock import study_lock
 from steelyard.engine.progress import progress_for
 from steelyard.errors import BudgetReached, RunStopped
 from steelyard.report.format import money
+from steelyard.study.halving import Halving
 from steelyard.study.optimised import Optimised, keep_optimised
 from steelyard.study.record import spent_before
+from steelyard.study.reflecting import Reflection
 from steelyard.study.running import (
     Plan,
     hosted_endpoints,
@@ -35,7 +37,6 @@ from steelyard.study.running import (
     workbench,
 )
 from steelyard.study.scoring import journal_path
-from steelyard.study.searching import Search
 from steelyard.study.talk import Talk
 
 SEARCH_SCHEMA = "steelyard.search/1"
@@ -60,7 +61,7 @@ class SearchEstimate:
             "approach": self.approach,
             "rounds": [{"prompts": one.n_candidates, "dev_cases": one.n_cases} for one in plan.rounds],
             "trial_calls": plan.n_trials,
-            "first_calls": plan.n_trials + plan.n_dev_outcomes,
+            "first_calls": plan.n_trials + plan.n_dev_outcomes + plan.n_reflections,
             "most_calls": plan.most_calls,
             "budget_calls": self.budget_calls,
             "likely_usd": self.likely_usd,
@@ -71,7 +72,9 @@ class SearchEstimate:
         rounds = ", then ".join(f"{one.n_candidates} prompts on {one.n_cases} dev cases" for one in plan.rounds)
         trials = f", after {plan.n_trials} trial calls on train cases" if plan.n_trials else ""
         likely = "at a price that is not known" if self.likely_usd is None else f"about {money(self.likely_usd)}"
-        n_first = plan.n_trials + plan.n_dev_outcomes
+        if plan.n_reflections:
+            trials = f", learning from train cases; {plan.n_reflections} rewritings, whose price is not counted here"
+        n_first = plan.n_trials + plan.n_dev_outcomes + plan.n_reflections
         return (
             f"{self.approach}: {rounds}{trials}\n"
             f"{n_first:,} first calls, {likely}; with everything that may follow at most {plan.most_calls:,} of the"
@@ -99,16 +102,17 @@ def optimise_plan(plan: Plan, approach: str, spec: OptimiseSpec, *, progress: bo
     say = Talk(sys.stderr if progress else None)
     listener = progress_for(quiet=not progress)
     with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
-        search = Search(
-            plan, approach, spec, workbench(plan, say=_once(say)), journal, note=listener.on_note if listener else None
-        )
+        kind = Reflection if spec.method == "gepa" else Halving
+        note = listener.on_note if listener else None
+        search = kind(plan, approach, spec, workbench(plan, say=_once(say)), journal, note=note)
         say.end()
         budget = _ceiling(plan, spec, spent=journal.spent(), already=_spent_on(journal, search.id))
-        hosted = hosted_endpoints(plan, budget)
+        also = () if spec.reflection_model is None else (spec.reflection_model,)
+        hosted = hosted_endpoints(plan, budget, also=also)
         ended: str | None = None
-        work = search.more()
+        work = search.more() if isinstance(search, Halving) else search.first_round()
         if work:
-            search.keep_cases()
+            journal.record_cases([*plan.material.splits.train, *plan.material.splits.dev])
             study = {
                 "schema": SEARCH_SCHEMA,
                 "approach": approach,
@@ -119,17 +123,21 @@ def optimise_plan(plan: Plan, approach: str, spec: OptimiseSpec, *, progress: bo
             try:
                 with local_endpoint(plan, {approach: search.written}, work, journal, say) as local_ones:
                     say.end()
-                    asyncio.run(
-                        run_work(
-                            work,
-                            endpoints={**hosted, **local_ones},
-                            journal=journal,
-                            plan=plan,
-                            budget=budget,
-                            progress=listener,
-                            followed_by=search.more,
+                    endpoints = {**hosted, **local_ones}
+                    if isinstance(search, Reflection):
+                        asyncio.run(search.go(endpoints=endpoints, budget=budget))
+                    else:
+                        asyncio.run(
+                            run_work(
+                                work,
+                                endpoints=endpoints,
+                                journal=journal,
+                                plan=plan,
+                                budget=budget,
+                                progress=listener,
+                                followed_by=search.more,
+                            )
                         )
-                    )
             except RunStopped as stopped:
                 journal.finish_run(number, ended=str(stopped))
                 if not isinstance(stopped, BudgetReached) or not search.has_finished_a_round:
@@ -148,7 +156,8 @@ def estimate_search(plan: Plan, approach: str, spec: OptimiseSpec) -> SearchEsti
     Raises:
         InputError: As for `optimise_plan`.
     """
-    search = Search(plan, approach, spec, workbench(plan, say=Talk(None)), None, note=None)
+    kind = Reflection if spec.method == "gepa" else Halving
+    search = kind(plan, approach, spec, workbench(plan, say=Talk(None)), None, note=None)
     first = search.first_round()
     estimate = asyncio.run(dry_run(first, endpoints=unsent_endpoints(plan), journal=None))
     likely = estimate.likely_usd

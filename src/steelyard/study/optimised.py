@@ -66,7 +66,7 @@ class Optimised:
     tried all of them."""
     trials: tuple[Trial, ...]
     n_trial_calls: int
-    """Train cases asked beforehand to choose examples by."""
+    """Train cases asked, to choose examples or to learn from, and rewritings of the instruction."""
     trial_cost_usd: float | None
     n_dev: int
     """Dev cases there are."""
@@ -108,7 +108,8 @@ class Optimised:
     @property
     def sentence(self) -> str:
         """What the search found, with its figures."""
-        n_others = len(self.trials) - 1
+        n_compared = sum(one.n_cases > 0 for one in self.trials)
+        n_others = n_compared - 1
         if self.rival is None or not self.is_changed:
             others = f"none of the {n_others} other prompts tried on dev scored"
             others = others if n_others > 1 else "the other prompt tried on dev did not score"
@@ -120,7 +121,7 @@ class Optimised:
         certain = "a gain beyond chance" if self.is_beyond_chance else "within what chance can do"
         reach = f" ({reach}, allowing for all that were tried)" if reach else ""
         return (
-            f"of {len(self.trials)} prompts tried on dev {rival.name!r} is best: {scores} on the same {own.n_cases}"
+            f"of {n_compared} prompts tried on dev {rival.name!r} is best: {scores} on the same {own.n_cases}"
             f" cases, {gain}{reach}: {certain}"
         )
 

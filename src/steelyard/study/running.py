@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -26,7 +26,7 @@ from steelyard.engine.journal import Journal
 from steelyard.engine.limits import ManagedEndpoint, managed
 from steelyard.engine.lock import study_lock
 from steelyard.engine.progress import Progress, progress_for
-from steelyard.engine.run import RunSummary, Work, run
+from steelyard.engine.run import RunSummary, Score, Work, run
 from steelyard.errors import InputError, Problem, RunStopped
 from steelyard.models.endpoint import Price
 from steelyard.models.http import HttpEndpoint, hosted
@@ -215,13 +215,13 @@ def estimate_plan(plan: Plan) -> RunEstimate:
 # Preparing
 
 
-def hosted_endpoints(plan: Plan, budget: Budget) -> dict[str, ManagedEndpoint]:
-    """The endpoints that approaches and judges of a plan ask, the local model apart.
+def hosted_endpoints(plan: Plan, budget: Budget, *, also: Collection[str] = ()) -> dict[str, ManagedEndpoint]:
+    """The endpoints that approaches and judges of a plan ask, and `also` these; the local model apart.
 
     Raises:
         InputError: A key is missing, or a budget in money meets a judge without a price.
     """
-    judges = judges_of(plan.task)
+    judges = judges_of(plan.task).union(also)
     found = {
         name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}"), spec)
         for name, spec in plan.file.models.endpoints.items()
@@ -331,20 +331,12 @@ async def run_work(
     followed_by: Callable[[], Sequence[Work]] | None,
 ) -> RunSummary:
     """Do the work of a plan; closes the endpoints."""
-    score = scorer(
-        plan.task,
-        embedder=lambda: local_model.embedder(Talk(None)),
-        enforces_schema={
-            "local": True,
-            **{name: spec.native_schema for name, spec in plan.file.models.endpoints.items()},
-        },
-    )
     try:
         return await run(
             work,
             endpoints=endpoints,
             journal=journal,
-            score=score,
+            score=study_scorer(plan),
             success_threshold=plan.task.success_threshold,
             budget=budget,
             compute_price=compute_price(plan.file),
@@ -356,6 +348,18 @@ async def run_work(
     finally:
         for one in endpoints.values():
             await one.endpoint.close()
+
+
+def study_scorer(plan: Plan) -> Score:
+    """How answers are scored, with the judges and embeddings of the study."""
+    return scorer(
+        plan.task,
+        embedder=lambda: local_model.embedder(Talk(None)),
+        enforces_schema={
+            "local": True,
+            **{name: spec.native_schema for name, spec in plan.file.models.endpoints.items()},
+        },
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A search for a better prompt while it goes on: which prompts take part, what is asked next, and how it went.
+"""What all searches for a better prompt have in common: the prompts that take part, their outcomes, and the result.
 
 What is decided hangs on the seed and the outcomes in the journal alone, so a search that was killed goes on from there.
 """
@@ -14,31 +14,20 @@ from typing import Any
 import orjson
 
 from steelyard.approaches.approach import Prepared
-from steelyard.approaches.candidates import Candidate, candidates, n_trials_wanted, unchanged
+from steelyard.approaches.candidates import Candidate, unchanged
 from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.prompted import Prompted
-from steelyard.approaches.search import (
-    UNCHANGED,
-    SearchPlan,
-    Standing,
-    mean,
-    plan_search,
-    smallest_budget,
-    standing,
-    winner,
-)
+from steelyard.approaches.search import UNCHANGED, SearchPlan, Standing, mean, standing, winner
 from steelyard.approaches.search_spec import OptimiseSpec
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import Case
-from steelyard.cases.sample import take
 from steelyard.engine.entries import Spent
 from steelyard.engine.journal import Journal
 from steelyard.engine.run import Work
 from steelyard.errors import InputError, Problem
 from steelyard.figures import unknown
-from steelyard.report.format import percent
 from steelyard.study.optimised import Optimised, Trial, found_for
 from steelyard.study.running import Plan
 from steelyard.study.search_figures import cost_of, difference_of, share_of
@@ -56,7 +45,14 @@ class _Entered:
 
 
 class Search:
-    """A search: what is asked next, given what the journal holds."""
+    """The prompts of a search, what the journal holds of them, and what came of it; how it goes on is for its kinds."""
+
+    plan: SearchPlan
+    """What it asks; known once it has begun."""
+    n_reflections = 0
+    """Calls to a model that rewrites the instruction."""
+    reflection_usd: float | None = 0.0
+    """What they cost; `None` where a price is unknown."""
 
     def __init__(
         self,
@@ -68,6 +64,19 @@ class Search:
         *,
         note: Callable[[str], None] | None,
     ) -> None:
+        """Look at what is to be searched; asks nothing.
+
+        Args:
+            plan: The study with this approach as it is written.
+            name: The approach.
+            spec: What may be tried and spent.
+            bench: What approaches are prepared with.
+            journal: Where outcomes are; `None` for an estimate.
+            note: Told how it goes.
+
+        Raises:
+            InputError: The approach has no prompt that can be searched.
+        """
         self._name = name
         self._approach = plan.specs[name]
         self._spec = spec
@@ -83,14 +92,7 @@ class Search:
         self._per_case = _calls_per_case(self._approach, plan)
         first = unchanged(self._approach.prompt)
         self._entered = [self._enter(first)]
-        everything = candidates(self._approach.prompt, spec, bench.task, self._usable, right=(), where=self._where)
-        for place in dict.fromkeys(one.place for one in everything if one.place is not None):
-            self._enter(next(one for one in everything if one.place == place))  # a mistake is found before it costs
-        wanted = min(n_trials_wanted(spec), len(self._usable))
-        self.plan = self._planned(len(everything), wanted)
-        self._trials = take(self._usable, self.plan.n_trials, spec.seed) if self.plan.n_trials else ()
         self._order: tuple[Case, ...] = ()
-        self._announced = -1
 
     @property
     def written(self) -> Prepared:
@@ -102,38 +104,6 @@ class Search:
         """Whether there is anything to choose by."""
         return bool(self._order) and self._standing().n_cases > 0
 
-    def first_round(self) -> list[Work]:
-        """The first round with random examples alone, for an estimate."""
-        self._enter_all(right=())
-        return self._work(range(self.plan.n_candidates), self.plan.rounds[0].n_cases)
-
-    def more(self) -> list[Work]:
-        """What to ask next; empty once the search is over."""
-        if not self._order:
-            trials = Work(approach=self.written.approach, cases=self._trials, split="train")
-            if any(True for _ in trials.left(self._journalled)):
-                self._say(f"{len(self._trials)} trial calls on train cases, to choose examples by")
-                return [trials]
-            self._enter_all(right=self._answered_right())
-        now = self._standing()
-        if now.round == len(self.plan.rounds):
-            return []
-        assert now.round > self._announced, "a round ended without all its outcomes"
-        self._announced = now.round
-        one = self.plan.rounds[now.round]
-        best = ""
-        if now.n_cases:
-            score = mean(self._scores()[now.left[0]][: now.n_cases])
-            best = f"; best so far {self._entered[now.left[0]].candidate.name!r} with {percent(score)}"
-        self._say(
-            f"round {now.round + 1} of {len(self.plan.rounds)}: {one.n_candidates} prompts on {one.n_cases} dev cases{best}"
-        )
-        return self._work(now.left, one.n_cases)
-
-    def keep_cases(self) -> None:
-        """Keep the cases, so that transcripts can be shown."""
-        self._journalled.record_cases([*self._trials, *self._dev[: 0 if self._order else None], *self._order])
-
     def result(self, *, spent: Spent, ended: str | None) -> Optimised:
         """How it went."""
         now = self._standing()
@@ -144,9 +114,12 @@ class Search:
         rival = chosen if chosen != UNCHANGED else min(
             others, key=lambda c: (-mean(scores[c][: now.n_cases]), lengths[c], c), default=None
         )  # fmt: skip
-        n_done = [now.dropped.get(i, now.n_cases) for i in range(len(self._entered))]
+        n_compared = self.plan.n_candidates
+        n_done = [now.dropped.get(i, now.n_cases) if i < n_compared else 0 for i in range(len(self._entered))]
         rows = [self._rows(i, n) for i, n in enumerate(n_done)]
-        trial_rows = self._rows_of(self.written, self._trials, split="train")
+        asked = [self._all_rows(one, split="train") for one in self._entered]
+        trial_rows = [row for rows_of_one in asked for row in rows_of_one]
+        trial_usd = cost_of(trial_rows)
         return Optimised(
             approach=self._name,
             found_for=self._found_for,
@@ -155,11 +128,13 @@ class Search:
             difference=(
                 unknown("nothing was compared")
                 if rival is None
-                else difference_of(rows[rival], rows[UNCHANGED], n_tried=len(self._entered))
+                else difference_of(rows[rival], rows[UNCHANGED], n_tried=n_compared)
             ),
             trials=tuple(self._trial(one, rows[i], is_finalist=i in now.left) for i, one in enumerate(self._entered)),
-            n_trial_calls=len(trial_rows),
-            trial_cost_usd=cost_of(trial_rows),
+            n_trial_calls=len(trial_rows) + self.n_reflections,
+            trial_cost_usd=None
+            if trial_usd is None or self.reflection_usd is None
+            else trial_usd + self.reflection_usd,
             n_dev=len(self._dev),
             budget_calls=self._spec.budget_calls,
             budget_usd=self._spec.budget_usd,
@@ -169,29 +144,6 @@ class Search:
         )
 
     # Candidates
-
-    def _planned(self, n_candidates: int, n_trials: int) -> SearchPlan:
-        if n_candidates < 2:
-            raise InputError(
-                Problem(
-                    where=self._where, what="there is no other prompt to try", hint="allow instructions or examples"
-                )
-            )
-        budget = self._spec.budget_calls
-        plan = plan_search(
-            n_candidates, len(self._dev), budget_calls=budget, calls_per_case=self._per_case, n_trials=n_trials
-        )
-        if plan is None:
-            least = smallest_budget(len(self._dev), calls_per_case=self._per_case)
-            each = f" ({self._per_case} calls a case at most)" if self._per_case > 1 else ""
-            raise InputError(
-                Problem(
-                    where=f"{self._where}.budget_calls",
-                    what=f"{budget} calls are too few to compare even two prompts{each}",
-                    hint=f"give at least {least}",
-                )
-            )
-        return plan
 
     def _enter(self, candidate: Candidate) -> _Entered:
         spec = self._approach.model_copy(update={"prompt": candidate.prompt})
@@ -209,30 +161,6 @@ class Search:
             said=said,
             n_chars=sum(len(message.content) for message in said),
         )
-
-    def _enter_all(self, *, right: Sequence[str]) -> None:
-        """Prepare as many different prompts as the plan has places, and plan again where there are fewer."""
-        found = candidates(
-            self._approach.prompt, self._spec, self._bench.task, self._usable, right=right, where=self._where
-        )
-        for candidate in found[1:]:
-            if len(self._entered) == self.plan.n_candidates:
-                break
-            entered = self._enter(candidate)
-            if all(entered.said != other.said for other in self._entered):
-                self._entered.append(entered)
-        if len(self._entered) < self.plan.n_candidates:
-            self.plan = self._planned(len(self._entered), self.plan.n_trials)
-            del self._entered[self.plan.n_candidates :]
-        order: dict[str, Case] = {}
-        for one in self.plan.rounds:  # a larger sample only adds cases, so each round is a prefix
-            order |= {case.id: case for case in take(self._dev, one.n_cases, self._spec.seed) if case.id not in order}
-        self._order = tuple(order.values())
-
-    def _answered_right(self) -> list[str]:
-        """Ids of the trial cases that the prompt as written got right."""
-        rows = self._rows_of(self.written, self._trials, split="train")
-        return [row["case_id"] for row in rows if row["success"]]
 
     def _work(self, which: Sequence[int], n_cases: int) -> list[Work]:
         return [
@@ -271,10 +199,13 @@ class Search:
             rows.append(by_case[case.id])
         return rows
 
+    def _all_rows(self, one: _Entered, *, split: str) -> list[dict[str, Any]]:
+        approach = one.prepared.approach
+        return list(self._journalled.measurements({approach.name: approach.fingerprint}, split=split))
+
     def _trial(self, one: _Entered, rows: Sequence[Mapping[str, Any]], *, is_finalist: bool) -> Trial:
         approach = one.prepared.approach
         sums = self._journalled.step_sums({approach.name: approach.fingerprint}, split="dev")
-        everything = self._journalled.measurements({approach.name: approach.fingerprint}, split="dev")
         return Trial(
             name=one.candidate.name,
             prompt=one.candidate.prompt.model_dump(mode="json", exclude_defaults=True),
@@ -285,7 +216,7 @@ class Search:
             success=share_of(rows, "success"),
             schema_pass=share_of(rows, "schema_pass"),
             calls=sum(step.calls for step in sums),
-            cost_usd=cost_of(everything),
+            cost_usd=cost_of(self._all_rows(one, split="dev")),
             is_finalist=is_finalist,
         )
 
