@@ -164,6 +164,13 @@ def test_unknown_costs_and_too_few_cases_are_no_verdict() -> None:
     assert "not enough" in few.sentence
 
 
+def test_the_only_one_left_is_not_said_to_be_the_cheapest() -> None:
+    """With nothing to weigh it against there is no probability of being cheapest to announce."""
+    alone = weigh([row("zero-shot", i) for i in range(40)])
+    assert alone.choice == "zero-shot"
+    assert alone.sentence.startswith("Take zero-shot: nothing else is in the running")
+
+
 def test_it_names_what_it_hinges_on() -> None:
     """The volume at which tuning would pay is in the verdict, with its value."""
     rows = study({"zero-shot": 0.9, "tuned": 0.9}, costs={"zero-shot": 0.03, "tuned": 0.0001})

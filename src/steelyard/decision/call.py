@@ -203,7 +203,7 @@ def _no_candidates(weighing: Weighing, excluded: Mapping[str, str]) -> Call:
     left = [name for name in weighing.results if name not in excluded]
     if left:
         n_common = min(one.n for one in on_common_cases({name: weighing.results[name] for name in left}).values())
-        return Call(sentence=wording.too_few(n_common))
+        return Call(sentence=wording.too_few(n_common, MIN_CASES))
     scored = {
         name: figure
         for name, results in weighing.results.items()

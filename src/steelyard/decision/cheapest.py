@@ -54,7 +54,7 @@ def try_other_bases(prompt: str, results: Results, facts: Facts) -> str:
     n = results[prompt].n
     calls = _calls_usd([prompt], 2 * n, results, facts)
     price = "" if calls is None else f", about {wording.bill(calls)} at its present price for the two"
-    return f"run {prompt} on one stronger and one cheaper model, {n:,} cases each{price}"
+    return f"run {prompt} on one stronger and one cheaper model, {n:,} {'case' if n == 1 else 'cases'} each{price}"
 
 
 def run_new(what: str, like: str | None, hours: float, results: Results, facts: Facts, money: MoneySpec) -> str:

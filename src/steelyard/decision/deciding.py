@@ -227,7 +227,7 @@ def _unknowns(weighing: Weighing, draws: JointDraws | None, excluded: Mapping[st
     unscored = {name: one.n_unscored for name, one in weighing.results.items() if one.n_unscored}
     if unscored:
         unknowns.append("Unscored cases: " + wording.listed([f"{n} of {name}" for name, n in unscored.items()]) + ".")
-    imported = [name for name in weighing.results if weighing.facts[name].is_imported]
+    imported = [name for name in weighing.results if weighing.facts[name].leaves_costs_out]
     if imported:
         unknowns.append(wording.not_counted(imported, levers_known=all(weighing.facts[n].levers for n in imported)))
     largest = max((one.n for name, one in weighing.results.items() if name not in excluded), default=0)

@@ -116,7 +116,9 @@ def chosen(
         near: Share of its monthly cost.
         is_simpler: Whether it was preferred to one with a lower expected loss for being simpler.
     """
-    over = f" over {runner_up}" if runner_up else ""
+    if runner_up is None:
+        return f"Take {choice}: nothing else is in the running, so there is nothing cheaper to weigh it against."
+    over = f" over {runner_up}"
     wrong = f"expected loss of being wrong: {usd_per_month(loss_usd)}"
     if is_simpler:
         return (
@@ -221,9 +223,14 @@ def few(names: Sequence[str], *, most: int = 5) -> str:
     return f"{', '.join(names[:most])} and {len(names) - most} others"
 
 
-def too_few(n: int) -> str:
-    """The verdict when there are not enough cases to say anything."""
-    return f"Cannot tell: {n} cases done by all approaches are not enough for any statement."
+def too_few(n: int, least: int) -> str:
+    """The verdict when there are not enough cases to say anything.
+
+    >>> too_few(1, 5)
+    'Cannot tell: 1 case done by all approaches is not enough for any statement; it takes at least 5.'
+    """
+    cases = "1 case done by all approaches is" if n == 1 else f"{n} cases done by all approaches are"
+    return f"Cannot tell: {cases} not enough for any statement; it takes at least {least}."
 
 
 def missing_goal(p_meets: float | None, success: Figure, goal: GoalSpec) -> str:

@@ -115,6 +115,13 @@ class ApproachFacts:
     stated_by: Provenance = MEASURED
     """Where hours, labels and setup cost of its own were written down."""
 
+    @property
+    def leaves_costs_out(self) -> bool:
+        """Whether its ledger has lines that are unknown because its results were made elsewhere."""
+        hours = (self.authoring_hours, self.maintenance_hours_per_month)
+        is_silent = not {"n_labels", "setup_cost_usd"} <= self.stated or (not self.levers and None in hours)
+        return self.is_imported and is_silent
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerLine:

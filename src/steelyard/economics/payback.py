@@ -83,7 +83,7 @@ def unknown_payback(a: str, b: str, *, as_of: date) -> Payback:
         low=None,
         high=None,
         as_of=as_of.isoformat(),
-        sentence=f"Whether {a} or {b} earns its building back is unknown: a cost or a success is missing.",
+        sentence=f"Whether {a} or {b} earns its setup back is unknown: a cost or a success is missing.",
     )
 
 
@@ -123,14 +123,14 @@ def _sentence(
 ) -> str:
     condition = f"at {successes:,.0f} successful tasks a month; as of {as_of.isoformat()}"
     if kind == "at_once":
-        return f"{a} costs as much to build as {b} and less to run ({condition})."
+        return f"{a} costs as much to set up as {b} and less to run ({condition})."
     if kind == "never":
         if extra == 0:
-            return f"{a} and {b} cost the same to build and to run ({condition})."
-        return f"{a} costs {_usd(extra)} more to build than {b} and never earns that back ({condition})."
+            return f"{a} and {b} cost the same to set up and to run ({condition})."
+        return f"{a} costs {_usd(extra)} more to set up than {b} and never earns that back ({condition})."
     ends = ["never" if end is None else "at once" if end == 0 else _plain(end) for end in (low, high)]
     return (
-        f"{a} costs {_usd(extra)} more to build than {b} and earns that back after about {_plain(months)} months"
+        f"{a} costs {_usd(extra)} more to set up than {b} and earns that back after about {_plain(months)} months"
         f" (range: {ends[0]} to {ends[1]}; {condition})."
     )
 

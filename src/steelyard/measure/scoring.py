@@ -68,7 +68,7 @@ def scorecard(
         status_counts=results.status_counts,
         success=success_rate(results, alpha=alpha),
         mean_score=_mean(results, results.score, "scores", alpha=alpha, seed=seed),
-        schema_pass=_rate(results, results.schema_pass, "schema pass", alpha=alpha),
+        schema_pass=_rate(results, results.schema_pass, "schema passes", alpha=alpha),
         retry=_rate(results, results.retried, "retries", alpha=alpha),
         extra_calls_per_case=_mean(results, results.extra_calls, "extra calls", alpha=alpha, seed=seed),
         transport_retries=results.n_transport_retries,
@@ -113,7 +113,7 @@ def task_costs(results: ApproachResults, price: Provenance = MEASURED) -> TaskCo
     if n_missing == 0 and results.n:
         return TaskCosts(usd=results.cost_usd, provenance=price)
     if results.n == 0 or n_missing > MAX_UNKNOWN_COST_SHARE * results.n:
-        because = f"{n_missing} of {results.n} cases have no known cost"
+        because = f"{n_missing:,} of {results.n:,} cases have no known cost"
         return TaskCosts(usd=None, provenance=price, unknown_because=because)
     filled = np.where(missing, np.nanmean(results.cost_usd), results.cost_usd)
     note = Provenance(

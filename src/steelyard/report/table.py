@@ -183,7 +183,7 @@ def no_ledger_reasons(economics: Economics) -> list[str]:
 def settle_text(verdict: Verdict) -> str:
     """How many more cases the choice wants."""
     if verdict.cases_to_settle is None:
-        return "no realistic number of further cases would settle it"
+        return "cases alone would not settle it"
     if verdict.cases_to_settle == 0:
         return "none: they would hardly change what is paid"
     return f"about {count(verdict.cases_to_settle)}"

@@ -132,7 +132,7 @@ def _first(sentences: Sequence[str], *, rest: str = "all are in --json and in th
 
 def _paybacks(verdict: Verdict) -> tuple[str, ...]:
     """After how long the leader and its nearest rival earn back what the one costs more at first."""
-    pair = {standing.name for standing in verdict.standings[:2]}
+    pair = {*(standing.name for standing in verdict.standings[:1]), verdict.runner_up}
     return tuple(payback.sentence for payback in verdict.economics.paybacks if {payback.a, payback.b} == pair)
 
 
@@ -203,6 +203,6 @@ def _comparison(pair: Comparison) -> Text:
     line.append(f": {difference.text} {difference.marker}{interval}")
     if difference.because:
         line.append(f", {one_line(difference.because)}")
-    line.append(f", p {p_value(pair.p_adjusted)}, e {e_value(pair.e_value)}", style="dim")
+    line.append(f", p after Holm {p_value(pair.p_adjusted)}, e {e_value(pair.e_value)}", style="dim")
     line.append(f"; {one_line(evidence_sentence(pair))}")
     return line

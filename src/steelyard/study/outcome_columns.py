@@ -155,18 +155,19 @@ def _word(cell: object) -> str | None:
     return str(cell).lower() if isinstance(cell, bool) else None
 
 
-_FLAG, _SHARE, _AMOUNT = "1 or 0 (true or false)", "a number from 0 to 1 (or true or false)", "a number of 0 or more"
-_COUNT, _NAME = "a whole number of 0 or more", "a name"
+_FLAG, _SHARE, _AMOUNT = "1 or 0 (true or false)", "a number from 0 to 1 (or true or false)", "a number from 0 to 1e12"
+_COUNT, _NAME = "a whole number from 0 to 1e12", "a name"
 _flag = _number(low=0, high=1, is_whole=True, takes_words=True)
 _share = _number(low=0, high=1, takes_words=True)
-_amount = _number(low=0)
-_count = _number(low=0, is_whole=True)
+# The bound keeps sums of sums finite; nothing a task takes comes near it.
+_amount = _number(low=0, high=1e12)
+_count = _number(low=0, high=1e12, is_whole=True)
 
 COLUMNS = (
     Column(name="approach", alias="system", read=_category, expected=_NAME, is_required=True),
     Column(name="case_id", read=_text, expected=_NAME, is_required=True),
     Column(name="success", read=_flag, plain=_word, expected=_FLAG),
-    Column(name="score", read=_number(), expected="a number"),
+    Column(name="score", read=_number(low=-1e12, high=1e12), expected="a number from -1e12 to 1e12"),
     Column(name="status", read=_each_distinct(_status), expected=f"one of: {', '.join(OutcomeStatus)}"),
     Column(name="repeat", alias="trial", read=_count, expected=_COUNT),
     Column(name="schema_pass", read=_flag, plain=_word, expected=_FLAG),

@@ -72,6 +72,8 @@ def read_outcome_rows(
     problems += _repeated(table, frame, spelled)
     pulled = _levers(table, frame, levers or {}, spelled, problems)
     frame = _with_shared_clusters(table, frame, spelled, problems)
+    if threshold is None and "success" not in spelled:
+        problems += _beyond_one(table, frame, spelled)
     if problems:
         raise InputError(problems)
     notes = []
@@ -148,6 +150,15 @@ def _checked(table: Columns, spelled: Mapping[str, str], problems: list[Problem]
         frame = frame.with_columns(said.alias("retried"))
     filled = [pl.col(name).fill_null(value) for name, value in (("status", ANSWERED), ("repeat", 0)) if name in values]
     return frame.with_columns(filled)
+
+
+def _beyond_one(table: Columns, frame: pl.DataFrame, spelled: Mapping[str, str]) -> list[Problem]:
+    """Scores above 1 are on another scale: taking 1 for a success there would make every 60 of 100 one."""
+    highest = frame["score"].arg_max() if "score" in frame.columns else None
+    if highest is None or frame["score"][highest] <= 1:
+        return []
+    what = f"scores go up to {frame['score'][highest]:g}, and nothing says which score is a success"
+    return [Problem(what=what, where=table.where(highest, spelled["score"]), hint="say it with --threshold SCORE")]
 
 
 def _shortened(value: object) -> str:

@@ -188,17 +188,12 @@ class Outcomes:
 
     def _left_out(self, names: Sequence[str]) -> str | None:
         """What the cost per success does not hold of these approaches."""
-        partly = [name for name in names if self._is_partly_unknown(self.facts[name])]
+        partly = [name for name in names if self.facts[name].leaves_costs_out]
         return (
             wording.not_counted(partly, levers_known=all(self.facts[name].levers for name in partly))
             if partly
             else None
         )
-
-    @staticmethod
-    def _is_partly_unknown(facts: ApproachFacts) -> bool:
-        hours = (facts.authoring_hours, facts.maintenance_hours_per_month)
-        return not {"n_labels", "setup_cost_usd"} <= facts.stated or (not facts.levers and None in hours)
 
     def decide(self) -> Decision:
         """Gates, ledger and verdict."""
