@@ -11,6 +11,9 @@ from steelyard.economics.flips import plain
 from steelyard.economics.ledger import BreakEven, Hinge, Ledger
 from steelyard.figures import Figure
 
+SETTLED = 0.95
+"""A plan's choice that is the cheaper one in a smaller share of the stated ranges is not settled."""
+
 NOBODY = "no approach"
 """In place of the cheapest approach where none reaches the goal."""
 
@@ -27,10 +30,11 @@ def verdict(
     labels: int,
     volume: float,
     crossing: BreakEven | None,
+    p_cheaper: float | None,
     turned: str | None,
     as_of: str,
 ) -> str:
-    """The verdict in one sentence."""
+    """The verdict in one sentence; what the stated ranges do not settle is said, whatever the point estimates say."""
     what = f"Test tuning with {choice}" if step == "test" else f"Take {choice}{', no tuning' if no_tuning else ''}"
     if step == "test" and labels:
         what += f" on the {labels:,} labels, before paying for more"
@@ -40,6 +44,8 @@ def verdict(
         parts.append("it is the simpler way, and the difference is too small to build more for")
     if crossing is not None and not is_simpler:
         parts.append(f"it is the cheaper one {_where(crossing)}")
+        if p_cheaper is not None and p_cheaper < SETTLED:
+            parts.append(f"not settled: over the stated ranges it is so in {p_cheaper:.0%} of the draws")
     if turned is not None:
         parts.append(turned)
     return f"{'; '.join(parts)}; these are stated figures as of {as_of}, none of them measured."

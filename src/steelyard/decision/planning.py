@@ -28,6 +28,7 @@ from steelyard.economics.planning import (
     plan_break_even,
     plan_break_evens,
     plan_ledger,
+    plan_p_cheaper,
     plan_paybacks,
     plan_shares,
     plan_sweep,
@@ -68,8 +69,9 @@ def decide_plan(
     )
     choice, runner_up, is_simpler = _choose(left)
     hinges = tuple(one for one in economics.hinges if one.flips_at is not None)
-    crossing = None
+    crossing, p_cheaper = None, None
     if choice is not None and runner_up is not None:
+        p_cheaper = plan_p_cheaper(choice, runner_up, known, plan.money, seed=seed)
         crossing = plan_break_even(choice, runner_up, known, plan.money, as_of=as_of, alpha=alpha, seed=seed)
     verdict = PlanVerdict(
         plan=plan.plan,
@@ -92,7 +94,7 @@ def decide_plan(
         economics=economics,
         as_of=as_of.isoformat(),
     )
-    return _worded(verdict, plan, weighed, crossing, is_simpler=is_simpler, file=file)
+    return _worded(verdict, plan, weighed, crossing, p_cheaper, is_simpler=is_simpler, file=file)
 
 
 # --- private ---------------------------------------------------------------------------------------------------------
@@ -271,6 +273,7 @@ def _worded(
     plan: PlanFile,
     weighed: Mapping[str, _Weighed],
     crossing: BreakEven | None,
+    p_cheaper: float | None,
     *,
     is_simpler: bool,
     file: str,
@@ -324,6 +327,7 @@ def _worded(
             labels=taken.facts.n_labels,
             volume=plan.money.volume_per_month,
             crossing=crossing,
+            p_cheaper=p_cheaper,
             turned=None
             if turned is None
             else plan_wording.turned(

@@ -135,6 +135,12 @@ def plan_break_evens(
     )
 
 
+def plan_p_cheaper(a: str, b: str, known: Known, money: MoneySpec, *, seed: int = 0) -> float:
+    """Share of the draws over the stated ranges in which a success of `a` costs less than one of `b` at the volume."""
+    one, other = (draw.cost_per_success(money.volume_per_month) for draw in _of_pair(a, b, known, money, seed)[1]())
+    return float((one < other).mean() + 0.5 * (one == other).mean())
+
+
 def plan_payback(
     a: str, b: str, known: Known, money: MoneySpec, *, as_of: date, alpha: float = 0.05, seed: int = 0
 ) -> Payback:

@@ -76,7 +76,8 @@ The arithmetic is that of `steelyard decide`; only the numbers come from the fil
   whichever is more. What a tuned model gets wrong between a change and its retraining is not counted.
 - Ranges: each approach's fixed cost, and its calls unless their price is quoted, may be off by `money.assumed_range`
   either way, each on its own; people's time and failed tasks for all approaches alike. A success rate has a range only
-  where `n` says from how many cases it is.
+  where `n` says from how many cases it is. "Not settled" is said of a choice that costs less than its nearest rival in
+  under 95% of 2,000 draws over these ranges.
 - Out are approaches that miss the goal as stated, or state nothing about what it asks for. The cheapest per successful
   task leads; a simpler one that costs up to 5% more is preferred. Tuning is costly to turn back from, so the most that
   figures alone can say for it is to test it. Where no tuned approach is planned, the best that one could do (never
