@@ -148,7 +148,7 @@ def test_every_public_function_of_a_study_has_a_command() -> None:
     public = {name for name, _ in inspect.getmembers(Study, inspect.isfunction) if not name.startswith("_")}
     assert {"report", "render_report"} <= public
     assert {name for name in public if "report" not in name} == {
-        *("check", "estimate", "run", "score", "decide", "recheck", "history"),
+        *("check", "estimate", "run", "score", "decide", "recheck", "history", "optimise", "estimate_search"),
     }
 
 

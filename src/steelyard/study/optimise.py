@@ -23,17 +23,16 @@ from steelyard.engine.lock import study_lock
 from steelyard.engine.progress import progress_for
 from steelyard.errors import BudgetReached, RunStopped
 from steelyard.report.format import money
+from steelyard.study.endpoints import hosted_endpoints, unsent_endpoints
 from steelyard.study.halving import Halving
 from steelyard.study.optimised import Optimised, keep_optimised
 from steelyard.study.record import spent_before
 from steelyard.study.reflecting import Reflection
 from steelyard.study.running import (
     Plan,
-    hosted_endpoints,
     local_endpoint,
     package_version,
     run_work,
-    unsent_endpoints,
     workbench,
 )
 from steelyard.study.scoring import journal_path
@@ -108,7 +107,7 @@ def optimise_plan(plan: Plan, approach: str, spec: OptimiseSpec, *, progress: bo
         say.end()
         budget = _ceiling(plan, spec, spent=journal.spent(), already=_spent_on(journal, search.id))
         also = () if spec.reflection_model is None else (spec.reflection_model,)
-        hosted = hosted_endpoints(plan, budget, also=also)
+        hosted = hosted_endpoints(plan.file, plan.task, plan.specs, budget, also=also)
         ended: str | None = None
         work = search.more() if isinstance(search, Halving) else search.first_round()
         if work:
@@ -159,7 +158,7 @@ def estimate_search(plan: Plan, approach: str, spec: OptimiseSpec) -> SearchEsti
     kind = Reflection if spec.method == "gepa" else Halving
     search = kind(plan, approach, spec, workbench(plan, say=Talk(None)), None, note=None)
     first = search.first_round()
-    estimate = asyncio.run(dry_run(first, endpoints=unsent_endpoints(plan), journal=None))
+    estimate = asyncio.run(dry_run(first, endpoints=unsent_endpoints(plan.file, plan.folder), journal=None))
     likely = estimate.likely_usd
     n_all = search.plan.n_trials + search.plan.n_dev_outcomes
     return SearchEstimate(

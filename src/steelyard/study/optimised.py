@@ -278,7 +278,7 @@ def read_optimised(approach: str, folder: Path) -> Optimised | None:
     path = folder / FOLDER / f"{quote(approach, safe='')}.json"
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise _unusable(path, str(error.strerror)) from error

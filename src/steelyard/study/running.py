@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -20,18 +20,17 @@ from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.workbench import EndpointFacts, Workbench
 from steelyard.cases.case import Case
 from steelyard.cases.sample import take
-from steelyard.engine.budget import Budget, check_prices
+from steelyard.engine.budget import Budget
 from steelyard.engine.estimate import dry_run
 from steelyard.engine.journal import Journal
-from steelyard.engine.limits import ManagedEndpoint, managed
+from steelyard.engine.limits import ManagedEndpoint
 from steelyard.engine.lock import study_lock
 from steelyard.engine.progress import Progress, progress_for
 from steelyard.engine.run import RunSummary, Score, Work, run
 from steelyard.errors import InputError, Problem, RunStopped
 from steelyard.models.endpoint import Price
-from steelyard.models.http import HttpEndpoint, hosted
-from steelyard.models.spec import EndpointSpec
 from steelyard.study import local_model
+from steelyard.study.endpoints import hosted_endpoints, unsent, unsent_endpoints
 from steelyard.study.file import StudyFile
 from steelyard.study.marking import judges_of, scorer
 from steelyard.study.material import Material
@@ -121,7 +120,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
         calls=file.run.budget_calls,
     )
     with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
-        hosted_ones = hosted_endpoints(plan, budget)
+        hosted_ones = hosted_endpoints(file, plan.task, plan.specs, budget)
         bench = workbench(plan, say=say)
         prepared = {name: prepare(name, spec, bench) for name, spec in plan.specs.items()}
         compute = compute_price(file).provenance
@@ -201,7 +200,7 @@ def estimate_plan(plan: Plan) -> RunEstimate:
         for name, spec in plan.specs.items()
         if not (spec.tuning and spec.model == "none")
     }
-    endpoints = unsent_endpoints(plan)
+    endpoints = unsent_endpoints(plan.file, plan.folder)
     path = journal_path(plan.folder)
     journal = Journal.open(path, read_only=True) if path.exists() else None
     try:
@@ -215,35 +214,12 @@ def estimate_plan(plan: Plan) -> RunEstimate:
 # Preparing
 
 
-def hosted_endpoints(plan: Plan, budget: Budget, *, also: Collection[str] = ()) -> dict[str, ManagedEndpoint]:
-    """The endpoints that approaches and judges of a plan ask, and `also` these; the local model apart.
-
-    Raises:
-        InputError: A key is missing, or a budget in money meets a judge without a price.
-    """
-    judges = judges_of(plan.task).union(also)
-    found = {
-        name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}"), spec)
-        for name, spec in plan.file.models.endpoints.items()
-        if name in judges or any(approach.model == name for approach in plan.specs.values())
-    }
-    check_prices(budget, [found[name] for name in judges if name in found])
-    return found
-
-
-def unsent_endpoints(plan: Plan) -> dict[str, ManagedEndpoint]:
-    """All endpoints of a study without keys: good for estimates, never for a call."""
-    endpoints = {name: managed(_unsent(name, spec), spec) for name, spec in plan.file.models.endpoints.items()}
-    endpoints["local"] = local_model.unstarted(plan.file.models.local, plan.folder)
-    return endpoints
-
-
 def workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
     """What approaches are prepared with."""
     models = plan.file.models
     endpoints = {
         name: EndpointFacts(
-            model=_unsent(name, spec).model,
+            model=unsent(name, spec).model,
             native_schema=spec.native_schema,
             context_tokens=spec.context_tokens,
             tools=spec.tools,
@@ -269,12 +245,6 @@ def workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
         cpu_hour_usd=models.local.cpu_hour_usd,
         say=say,
     )
-
-
-def _unsent(name: str, spec: EndpointSpec) -> HttpEndpoint:
-    """The endpoint without its key: good for its identity and price, never for a call."""
-    bare = spec.model_copy(update={"api_key_env": None})
-    return hosted(name, bare, where=f"study.yaml:models.endpoints.{name}")
 
 
 def _work(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
