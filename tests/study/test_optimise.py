@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -151,6 +153,25 @@ def test_a_search_that_an_outage_broke_off_is_taken_up_again(tmp_path: Path) -> 
         assert read_optimised("a", study.folder) is None
         stub.default = "ok"
         assert study.optimise("a", progress=False).is_changed
+
+
+def test_a_killed_search_pays_only_for_what_is_left(tmp_path: Path) -> None:
+    """kill -9 in the middle: of the calls made before, only those in flight are made again."""
+    with serving(reply="billing", latency_s=0.1) as stub:
+        study = written(tmp_path, stub, "a: {model: stub, optimise: {budget_calls: 80}}", more=("run: {in_flight: 4}",))
+        command = [sys.executable, "-m", "steelyard", "optimise", str(study.folder), "--approach", "a", "--quiet"]
+        process = subprocess.Popen(command)
+        deadline = time.monotonic() + 30
+        while stub.n_requests < 20 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        assert 20 <= stub.n_requests < 70
+        stub.latency_s = 0.0
+        found = study.optimise("a", progress=False)
+        planned = study.estimate_search("a").plan.most_calls
+        assert planned <= stub.n_requests <= planned + 4
+        assert found.spent_calls <= planned
 
 
 def test_too_small_a_budget_says_how_much_it_takes(tmp_path: Path, stub: StubServer) -> None:
