@@ -147,3 +147,25 @@ def test_every_board_of_a_real_leaderboard_is_weighed(board: str, shared_data: P
     assert shape["sentence"]
     if board == "polyglot_leaderboard":
         assert sum(one["because"] == "its cost is not known" for one in shape["left_out"]) == 18
+
+
+def test_many_approaches_are_shown_without_breaking_an_amount(tmp_path: Path) -> None:
+    """Four of them side by side; a table of twelve columns would write $123.20 as $123.2 and 0."""
+    rows = "".join(f"m{i:02},{0.7 + i / 100},{0.0012 * (1 + i)}\n" for i in range(12))
+    path = tmp_path / "many.csv"
+    path.write_text(f"approach,success,cost_per_task_usd\n{rows}", encoding="utf-8")
+    ran = steelyard("whatif", path)
+    totals = [line.split() for line in ran.out.splitlines() if line.startswith("Total ")]
+    assert [len(line) for line in totals] == [9, 9, 9]
+    assert all(amount.startswith("$") for line in totals for amount in line[1::2])
+
+
+def test_rows_of_cases_and_rows_of_approaches_are_told_apart(tmp_path: Path) -> None:
+    """Whoever takes the wrong command is told the right one."""
+    cases, approaches = tmp_path / "cases.csv", tmp_path / "systems.csv"
+    cases.write_text("system,case_id,success\na,1,1\n", encoding="utf-8")
+    approaches.write_text("system,success\na,0.9\n", encoding="utf-8")
+    wrong = steelyard("whatif", cases)
+    assert (wrong.code, "steelyard decide --outcomes cases.csv" in wrong.err) == (2, True)
+    wrong = steelyard("decide", "--outcomes", approaches)
+    assert (wrong.code, "steelyard whatif systems.csv" in wrong.err) == (2, True)

@@ -15,12 +15,50 @@ from steelyard.economics.ledger import TERMS, Ledger
 from steelyard.figures import Figure
 from steelyard.report.format import MARKERS, shown
 from steelyard.report.table import TERM_TITLES
-from steelyard.report.terminal import bullets
+from steelyard.report.terminal import bullets, first_few
 from steelyard.report.text import one_line
 
+MOST_HINGES = 14
+"""Sentences shown of what a verdict hinges on, nearest first: a plan of two approaches has so many."""
 
-def ledger_table(ledgers: Sequence[Ledger]) -> Table:
-    """USD a month, term by term and line by line, one approach a column; provenance letter behind each amount."""
+MOST_COLUMNS = 4
+"""Approaches side by side; more would break amounts in two on a narrow terminal."""
+
+
+def ledger_tables(ledgers: Sequence[Ledger]) -> list[Table]:
+    """USD a month, term by term and line by line, one approach a column; several tables where there are many."""
+    tables = [_ledger_table(ledgers[at : at + MOST_COLUMNS]) for at in range(0, len(ledgers), MOST_COLUMNS)]
+    legend = (
+        "a assumed, or computed from such · q quoted · nothing here was measured; the working of each line is in --json"
+    )
+    for table in tables:
+        table.caption = Text(legend if table is tables[-1] else " ", style="dim")
+        table.caption_justify = "left"
+    return tables
+
+
+def plan_panel(verdict: PlanVerdict) -> Panel:
+    """The verdict: the sentence, why, what it hinges on, what would change it, what to find out first."""
+    parts: list[RenderableType] = [Text(one_line(verdict.sentence), style="bold")]
+    for heading, sentences in (
+        ("Why", verdict.reasons),
+        (
+            "It hinges on",
+            first_few([hinge.sentence for hinge in verdict.hinges_on], most=MOST_HINGES, rest="all are in --json"),
+        ),
+        ("Break-even, and what else would change it", verdict.what_would_change_it),
+        ("Gather first", verdict.gather_first),
+        ("Still unknown", verdict.unknowns),
+        ("Old prices", verdict.stale_prices),
+    ):
+        if sentences:
+            parts += [Text(f"\n{heading}", style="bold"), bullets(sentences)]
+    title = Text(f"What if: {one_line(verdict.plan)}")
+    return Panel(Group(*parts), title=title, title_align="left", box=box.ROUNDED, padding=(1, 2))
+
+
+def _ledger_table(ledgers: Sequence[Ledger]) -> Table:
+    """Provenance letter behind each amount."""
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, header_style="bold", show_edge=False
     )
@@ -40,29 +78,7 @@ def ledger_table(ledgers: Sequence[Ledger]) -> Table:
         Text("One successful task", style="bold"), *(_amount(one.cost_per_success_usd, "bold") for one in ledgers)
     )
     table.add_row(Text("  over the stated ranges", style="dim"), *(_range(one.cost_per_success_usd) for one in ledgers))
-    legend = (
-        "a assumed, or computed from such · q quoted · nothing here was measured; the working of each line is in --json"
-    )
-    table.caption = Text(legend, style="dim")
-    table.caption_justify = "left"
     return table
-
-
-def plan_panel(verdict: PlanVerdict) -> Panel:
-    """The verdict: the sentence, why, what it hinges on, what would change it, what to find out first."""
-    parts: list[RenderableType] = [Text(one_line(verdict.sentence), style="bold")]
-    for heading, sentences in (
-        ("Why", verdict.reasons),
-        ("It hinges on", tuple(hinge.sentence for hinge in verdict.hinges_on)),
-        ("Break-even, and what else would change it", verdict.what_would_change_it),
-        ("Gather first", verdict.gather_first),
-        ("Still unknown", verdict.unknowns),
-        ("Old prices", verdict.stale_prices),
-    ):
-        if sentences:
-            parts += [Text(f"\n{heading}", style="bold"), bullets(sentences)]
-    title = Text(f"What if: {one_line(verdict.plan)}")
-    return Panel(Group(*parts), title=title, title_align="left", box=box.ROUNDED, padding=(1, 2))
 
 
 def _line(ledger: Ledger, label: str) -> Text:

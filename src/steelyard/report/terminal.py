@@ -90,7 +90,7 @@ def verdict_panel(verdict: Verdict) -> Panel:
     parts: list[RenderableType] = [_text(verdict.sentence, "bold"), facts]
     for title, sentences in (
         ("Why", verdict.reasons),
-        ("It hinges on", _first(tuple(hinge.sentence for hinge in verdict.hinges_on))),
+        ("It hinges on", first_few(tuple(hinge.sentence for hinge in verdict.hinges_on))),
         ("What else would change it", (*verdict.what_would_change_it, *_paybacks(verdict))),
         ("What is uncertain", _shares(verdict)),
         ("More evidence", _worth(verdict)),
@@ -123,11 +123,13 @@ def factors_table(verdict: Verdict) -> Table:
     return table
 
 
-def _first(sentences: Sequence[str], *, rest: str = "all are in --json and in the report") -> tuple[str, ...]:
+def first_few(
+    sentences: Sequence[str], *, most: int = MOST_LINES, rest: str = "all are in --json and in the report"
+) -> tuple[str, ...]:
     """As many as a terminal can take, and how many more there are."""
-    if len(sentences) <= MOST_LINES:
+    if len(sentences) <= most:
         return tuple(sentences)
-    return (*sentences[:MOST_LINES], f"{len(sentences) - MOST_LINES} more: {rest}")
+    return (*sentences[:most], f"{len(sentences) - most} more: {rest}")
 
 
 def _paybacks(verdict: Verdict) -> tuple[str, ...]:

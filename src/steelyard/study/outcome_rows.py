@@ -111,6 +111,8 @@ def _missing_columns(table: Columns, present: list[str], spelled: Mapping[str, s
     if "success" not in spelled and "score" not in spelled:
         missing.append("success (or score)")
     hint = f"columns there are: {', '.join(present)}"
+    if "case_id" not in spelled and "approach" in spelled:
+        hint += f"; with one row an approach: steelyard whatif {table.name}"
     return [Problem(what=f"there is no column {name}", where=f"{table.name}:1", hint=hint) for name in missing]
 
 

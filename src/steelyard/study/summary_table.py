@@ -81,6 +81,9 @@ def read_summary_table(
     table = load_columns(path, of="summary figures")
     if table.problems:
         raise InputError(table.problems)
+    if "case_id" in table.frame.columns:
+        hint = f"steelyard decide --outcomes {table.name}"
+        raise InputError(Problem(what="this holds one row a case, not one an approach", where=table.name, hint=hint))
     n_all = table.frame.height
     table = matching(table, where) if where else table
     notes = []

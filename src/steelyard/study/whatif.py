@@ -48,11 +48,11 @@ class WhatIf:
         from rich.text import Text
 
         from steelyard.report.format import percent
-        from steelyard.report.plan import ledger_table, plan_panel
+        from steelyard.report.plan import ledger_tables, plan_panel
         from steelyard.report.terminal import bullets
         from steelyard.report.text import one_line
 
-        parts: list[RenderableType] = [ledger_table(self.verdict.economics.ledgers), plan_panel(self.verdict)]
+        parts: list[RenderableType] = [*ledger_tables(self.verdict.economics.ledgers), plan_panel(self.verdict)]
         if self.left_out:
             parts.append(Text("\nNot weighed", style="bold"))
             best_first = sorted(self.left_out.items(), key=lambda item: -(item[1][0].success or 0.0))
