@@ -1,8 +1,9 @@
 """Whether an answer is supported by the retrieved text, as far as that can be seen without understanding it.
 
-A quote check: cheap, the same every time, and blind to paraphrase, to negation that the text has and the answer leaves
-out, and to conclusions drawn from several passages. Where words alone cannot settle it, it says so and a judge or a person may;
-an answer it cannot decide is never counted as supported or as made up.
+A quote check: cheap, and the same every time. It does not see that a short answer (`23`) stands in the text for another
+reason, that the text denies what the answer says in the same words, or what follows from several passages together.
+Where words alone cannot settle it, it says so, and a judge or a person may; what it cannot decide is never counted as
+supported, nor as made up.
 """
 
 from __future__ import annotations
