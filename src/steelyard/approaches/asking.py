@@ -98,6 +98,7 @@ class Asking:
             task=task,
             prompting=prompting,
             temperature=spec.temperature,
+            sampling=spec.sampling,
             seed=spec.seed,
             repairs=repairs,
             checks=compiled,

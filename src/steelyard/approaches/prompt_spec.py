@@ -29,6 +29,9 @@ class ToolDefinitionSpec(Section):
         return {"function": value} if isinstance(value, str) else value
 
 
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
 class PromptSpec(Section):
     """Instructions, fixed examples, schema and sampling."""
 
@@ -52,12 +55,24 @@ class PromptSpec(Section):
     it is written into the prompt instead, and the run says so; answers are checked here in any case."""
     temperature: NotNegative = 0.0
     """Sampling temperature; 0 takes the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Sample among the likeliest tokens that together have this probability; left out, the endpoint's default."""
+    frequency_penalty: Penalty | None = None
+    """Makes tokens less likely the oftener they were generated, which ends loops of small models; left out, the endpoint's default."""
+    presence_penalty: Penalty | None = None
+    """Makes tokens less likely once they were generated; left out, the endpoint's default."""
     seed: int = 0
     """Seed of the choice of examples and of sampling."""
     tools: tuple[ToolDefinitionSpec, ...] = ()
     """Functions the model may ask for before it answers; `FILE.py:NAME` alone, or with options."""
     tool_rounds: Annotated[int, Field(ge=1, le=20)] = 4
     """How often the model may ask for tools before it has to answer."""
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """Sampling settings besides temperature and seed that were written down, as request fields."""
+        stated = {name: getattr(self, name) for name in ("top_p", "frequency_penalty", "presence_penalty")}
+        return {name: value for name, value in stated.items() if value is not None}
 
     @model_validator(mode="after")
     def _options_have_what_they_are_of(self) -> Self:

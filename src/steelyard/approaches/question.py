@@ -25,7 +25,7 @@ itself may be what does not add up. Of several valid outputs the one that fails 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from steelyard.approaches.approach import Ask
@@ -78,6 +78,8 @@ class Question:
     """Its schema decides what is valid; of a step it may be a part of the whole task's."""
     prompting: Prompting
     temperature: float = 0.0
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    """Further sampling settings, as request fields."""
     seed: int = 0
     repairs: int = 0
     """Extra calls at most."""
@@ -190,6 +192,7 @@ class Question:
                 response_schema=schema,
                 tools=tuple(tool.definition for tool in self.tools),
                 adapter=self.adapter,
+                extra=self.sampling,
             )
             turn = await self._turn(request, ask, step=steps[n > 0], extra=n > 0)
             if turn.refusal is not None:
