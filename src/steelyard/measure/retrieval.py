@@ -1,8 +1,4 @@
-"""Was the right source found: rankings against gold sources, one number a case and with an interval over cases.
-
-The arithmetic works on whole studies at once: a ranking is a row of gains, shape (n_cases, depth), 0 where a place
-holds nothing relevant.
-"""
+"""Was the right source found: rankings of approaches against gold sources, with intervals over cases."""
 
 from __future__ import annotations
 
@@ -12,9 +8,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from steelyard.figures import Figure
+from steelyard.figures import Figure, unknown
+from steelyard.measure.intervals import mean_interval
+from steelyard.measure.ranking import (
+    gains,
+    grades,
+    hit_at,
+    ideal_gains,
+    ndcg_at,
+    precision_at,
+    recall_at,
+    reciprocal_rank,
+)
 from steelyard.measure.results import Floats, Ints
-from steelyard.measure.shares import CaseRows, Row, by_case, cluster_codes, mean, measured_on
+from steelyard.measure.shares import CaseRows, Row, by_case, cluster_codes, mean, measured_on, row_json
 
 PASSAGE_MARK = "#"
 """What stands between the id of a document and that of a passage in it: `leave-policy#3`."""
@@ -23,8 +30,6 @@ KS = (1, 3, 5, 10)
 """Depths that are reported, as far as anything was retrieved so deep."""
 
 Level = Literal["document", "passage"]
-Gold = Mapping[str, float]
-"""Grade of each relevant source, above 0; 1 for all of them where relevance is yes or no."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,96 +71,26 @@ class RankingRow:
         }
 
 
-# ---- rows of gains --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankingDifference:
+    """Two approaches on the same cases: by how much one finds more than the other."""
 
+    a: str
+    b: str
+    n: int
+    """Cases with gold sources that both did."""
+    k: int
+    recall: Figure
+    """Recall at k of `a` minus that of `b`."""
+    ndcg: Figure
+    """The same of nDCG at k."""
 
-def gains(rankings: Sequence[Sequence[str]], gold: Sequence[Gold]) -> Floats:
-    """The grade at each place of each ranking.
-
-    A source that comes again is taken out and what follows moves up: it is found once, and read once.
-
-    Args:
-        rankings: Ids, best first.
-        gold: Parallel to `rankings`.
-
-    Returns:
-        Shape (n_cases, longest ranking), at least one column.
-    """
-    unique = [list(dict.fromkeys(ranking)) for ranking in rankings]
-    table = np.zeros((len(unique), max(1, max(map(len, unique), default=1))))
-    for row, ranking, grades in zip(table, unique, gold, strict=True):
-        row[: len(ranking)] = [grades.get(source, 0.0) for source in ranking]
-    return table
-
-
-def ideal_gains(gold: Sequence[Gold]) -> Floats:
-    """The gains of rankings that begin with all relevant sources, the best first; shape (n_cases, most sources)."""
-    table = np.zeros((len(gold), max(1, max(map(len, gold), default=1))))
-    for row, grades in zip(table, gold, strict=True):
-        row[: len(grades)] = sorted(grades.values(), reverse=True)
-    return table
-
-
-def recall_at(found: Floats, n_gold: Ints, k: int) -> Floats:
-    """Share of the gold sources of each case among its first k; 0..1, higher is better.
-
-    Args:
-        found: Gains, shape (n_cases, depth).
-        n_gold: Gold sources of each case, at least 1.
-        k: Depth, at least 1; a ranking that ends earlier finds no more.
-    """
-    share: Floats = (found[:, :k] > 0).sum(axis=1) / n_gold
-    return share
-
-
-def precision_at(found: Floats, k: int) -> Floats:
-    """Share of the first k places of each case that hold a gold source, empty places counted; 0..1.
-
-    Never above gold sources / k: with one gold source a case it cannot pass 1/k.
-    """
-    share: Floats = (found[:, :k] > 0).sum(axis=1) / k
-    return share
-
-
-def hit_at(found: Floats, k: int) -> Floats:
-    """1 for each case with any gold source among its first k, else 0."""
-    hit: Floats = np.asarray((found[:, :k] > 0).any(axis=1), dtype=np.float64)
-    return hit
-
-
-def reciprocal_rank(found: Floats) -> Floats:
-    """One over the place of the first gold source of each case, 0 where there is none."""
-    is_gold = found > 0
-    first: Floats = 1.0 + is_gold.argmax(axis=1)
-    return np.where(is_gold.any(axis=1), 1 / first, 0.0)
-
-
-def ndcg_at(found: Floats, ideal: Floats, k: int) -> Floats:
-    """Discounted cumulative gain of the first k of each case over that of the best possible ranking; 0..1.
-
-    Gains are the grades themselves; where relevance is yes or no that is the same as 2^grade - 1.
-
-    Source: Järvelin and Kekäläinen (2002), with the discount 1 / log2(place + 1).
-    """
-
-    def discounted(table: Floats) -> Floats:
-        first = table[:, :k]
-        # Not `@`: the last bits of BLAS depend on the number of threads.
-        total: Floats = (first / np.log2(np.arange(first.shape[1]) + 2)).sum(axis=1)
-        return total
-
-    share: Floats = discounted(found) / discounted(ideal)
-    return share
+    def to_json(self) -> dict[str, Any]:
+        """One row of `ranking_differences`."""
+        return row_json(self)
 
 
 # ---- sources --------------------------------------------------------------------------------------------------------
-
-
-def grades(sources: Iterable[str] | Mapping[str, float]) -> dict[str, float]:
-    """Gold sources with their grades; without grades each is 1, and a grade of 0 is no gold source."""
-    if isinstance(sources, Mapping):
-        return {source: float(grade) for source, grade in sources.items() if grade > 0}
-    return dict.fromkeys(sources, 1.0)
 
 
 def common_level(rows: Iterable[Row]) -> Level:
@@ -218,15 +153,42 @@ def ranking_rows(
     Returns:
         One row per approach that retrieves, in the order in which they first appear.
     """
-    kept = list(rows)
-    names = is_retrieving(kept) if retrieves is None else set(retrieves)
-    kept = [row for row in kept if row["approach"] in names]
-    chosen = level or common_level(kept)
-    depth = max((len(at_level(row.get("sources") or (), chosen)) for row in kept), default=1)
-    depths = tuple(ks) if ks is not None else _depths(depth)
+    kept, chosen, reached = _prepared(rows, level, retrieves)
+    depths = tuple(ks) if ks is not None else reached
     return tuple(
         _ranking_row(approach, cases, chosen, depths, alpha=alpha) for approach, cases in by_case(kept).items()
     )
+
+
+def ranking_differences(
+    rows: Iterable[Row],
+    *,
+    level: Level | None = None,
+    retrieves: Collection[str] | None = None,
+    k: int | None = None,
+    alpha: float = 0.05,
+) -> tuple[RankingDifference, ...]:
+    """By how much the approach that finds most finds more than each other one, case by case.
+
+    Args:
+        rows: As for `ranking_rows`, which also explains `level` and `retrieves`.
+        level: Likewise.
+        retrieves: Likewise.
+        k: Depth; left out, the greatest that `ranking_rows` reports.
+        alpha: One minus the confidence level; each interval stands for itself.
+
+    Returns:
+        One row for each other approach, in the order in which they first appear; empty with fewer than two. The best
+        one was chosen on these cases, so its lead is a little too large.
+    """
+    kept, chosen, depths = _prepared(rows, level, retrieves)
+    at = depths[-1] if k is None else k
+    each = {name: _measured(cases, chosen) for name, cases in by_case(kept).items()}
+    each = {name: one for name, one in each.items() if one.cases}
+    if len(each) < 2:
+        return ()
+    best = max(each, key=lambda name: float(each[name].per_case(each[name].recall(at)).mean()))
+    return tuple(_difference(best, each[best], other, each[other], at, alpha=alpha) for other in each if other != best)
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
@@ -241,33 +203,107 @@ def _depths(deepest: int) -> tuple[int, ...]:
     return (*(k for k in KS if k < last), last)
 
 
+def _prepared(
+    rows: Iterable[Row], level: Level | None, retrieves: Collection[str] | None
+) -> tuple[list[Row], Level, tuple[int, ...]]:
+    """The rows of approaches that retrieve, the level and the depths."""
+    kept = list(rows)
+    names = is_retrieving(kept) if retrieves is None else set(retrieves)
+    kept = [row for row in kept if row["approach"] in names]
+    chosen = level or common_level(kept)
+    return (
+        kept,
+        names,
+        chosen,
+        _depths(max((len(at_level(row.get("sources") or (), chosen)) for row in kept), default=1)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Measured:
+    """The rankings of one approach on the cases that name a gold source."""
+
+    cases: tuple[CaseRows, ...]
+    case_of: Ints
+    """Case of each outcome."""
+    found: Floats
+    ideal: Floats
+    n_gold: Ints
+    n_retrieved: Ints
+
+    def per_case(self, values: Floats) -> Floats:
+        """Mean over the repeats of each case."""
+        n = len(self.cases)
+        mean: Floats = np.bincount(self.case_of, weights=values, minlength=n) / np.bincount(self.case_of, minlength=n)
+        return mean
+
+    def recall(self, k: int) -> Floats:
+        return recall_at(self.found, self.n_gold, k)
+
+    def ndcg(self, k: int) -> Floats:
+        return ndcg_at(self.found, self.ideal, k)
+
+
+def _measured(cases: Sequence[CaseRows], level: Level) -> _Measured:
+    with_gold = tuple(case for case in cases if gold_at_level(case.rows[0].get("gold") or (), level))
+    outcomes = [(i, row) for i, case in enumerate(with_gold) for row in case.rows]
+    gold = [gold_at_level(row.get("gold") or (), level) for _, row in outcomes]
+    rankings = [at_level(row.get("sources") or (), level) for _, row in outcomes]
+    return _Measured(
+        cases=with_gold,
+        case_of=np.array([i for i, _ in outcomes], dtype=np.int64),
+        found=gains(rankings, gold),
+        ideal=ideal_gains(gold),
+        n_gold=np.array([len(one) for one in gold], dtype=np.int64),
+        n_retrieved=np.array([len(one) for one in rankings], dtype=np.int64),
+    )
+
+
 def _ranking_row(
     approach: str, cases: Sequence[CaseRows], level: Level, ks: tuple[int, ...], *, alpha: float
 ) -> RankingRow:
-    with_gold = [case for case in cases if gold_at_level(case.rows[0].get("gold") or (), level)]
-    outcomes = [(i, row) for i, case in enumerate(with_gold) for row in case.rows]
-    case_of = np.array([i for i, _ in outcomes], dtype=np.int64)
-    gold = [gold_at_level(row.get("gold") or (), level) for _, row in outcomes]
-    rankings = [at_level(row.get("sources") or (), level) for _, row in outcomes]
-    found, ideal = gains(rankings, gold), ideal_gains(gold)
-    n_gold = np.array([len(one) for one in gold], dtype=np.int64)
-    n_repeats = np.bincount(case_of, minlength=len(with_gold))
-    cluster = cluster_codes(case.cluster for case in with_gold)
-    provenance = measured_on(len(with_gold), len(cases))
+    measured = _measured(cases, level)
+    n = len(measured.cases)
+    cluster = cluster_codes(case.cluster for case in measured.cases)
+    provenance = measured_on(n, len(cases))
 
     def figure(values: Floats) -> Figure:
-        per_case = np.bincount(case_of, weights=values, minlength=len(with_gold)) / n_repeats
-        return mean(per_case, cluster, nothing="no case names a gold source", provenance=provenance, alpha=alpha)
+        nothing = "no case names a gold source"
+        return mean(measured.per_case(values), cluster, nothing=nothing, provenance=provenance, alpha=alpha)
 
     return RankingRow(
         approach=approach,
-        n=len(with_gold),
-        n_without_gold=len(cases) - len(with_gold),
-        n_retrieved=sum(map(len, rankings)) / max(1, len(rankings)),
+        n=n,
+        n_without_gold=len(cases) - n,
+        n_retrieved=float(measured.n_retrieved.mean()) if n else 0.0,
         ks=ks,
-        recall=tuple(figure(recall_at(found, n_gold, k)) for k in ks),
-        precision=tuple(figure(precision_at(found, k)) for k in ks),
-        hit=tuple(figure(hit_at(found, k)) for k in ks),
-        ndcg=tuple(figure(ndcg_at(found, ideal, k)) for k in ks),
-        mrr=figure(reciprocal_rank(found)),
+        recall=tuple(figure(measured.recall(k)) for k in ks),
+        precision=tuple(figure(precision_at(measured.found, k)) for k in ks),
+        hit=tuple(figure(hit_at(measured.found, k)) for k in ks),
+        ndcg=tuple(figure(measured.ndcg(k)) for k in ks),
+        mrr=figure(reciprocal_rank(measured.found)),
+    )
+
+
+def _difference(a: str, one: _Measured, b: str, other: _Measured, k: int, *, alpha: float) -> RankingDifference:
+    places = {case.case_id: i for i, case in enumerate(other.cases)}
+    common = [(i, places[case.case_id]) for i, case in enumerate(one.cases) if case.case_id in places]
+    in_a, in_b = np.array(common, dtype=np.int64).reshape(-1, 2).T
+    cluster = cluster_codes(one.cases[i].cluster for i in in_a)
+
+    def figure(of_a: Floats, of_b: Floats) -> Figure:
+        if not common:
+            return unknown("no case was done by both")
+        differences = one.per_case(of_a)[in_a] - other.per_case(of_b)[in_b]
+        ends = mean_interval(differences, cluster, alpha=alpha)
+        low, high = (max(-1.0, ends.low), min(1.0, ends.high)) if ends else (None, None)
+        return Figure(value=float(differences.mean()), low=low, high=high)
+
+    return RankingDifference(
+        a=a,
+        b=b,
+        n=len(common),
+        k=k,
+        recall=figure(one.recall(k), other.recall(k)),
+        ndcg=figure(one.ndcg(k), other.ndcg(k)),
     )

@@ -15,7 +15,16 @@ from steelyard.measure.answers import (
     found_and_right,
 )
 from steelyard.measure.freshness import FreshnessRow, VersionedAnswer, freshness
-from steelyard.measure.retrieval import PASSAGE_MARK, Level, RankingRow, common_level, is_retrieving, ranking_rows
+from steelyard.measure.retrieval import (
+    PASSAGE_MARK,
+    Level,
+    RankingDifference,
+    RankingRow,
+    common_level,
+    is_retrieving,
+    ranking_differences,
+    ranking_rows,
+)
 from steelyard.measure.shares import Row
 from steelyard.measure.sourcing import CitationRow, SupportRow, TextOf, citations, support
 
@@ -33,6 +42,8 @@ class RetrievalReport:
     need: Need
     """Whether any gold source found counts as found in `found_and_right`, or only all of them."""
     rankings: tuple[RankingRow, ...]
+    ranking_differences: tuple[RankingDifference, ...]
+    """What finds most against each other one."""
     found_and_right: tuple[FoundAndRight, ...]
     abstention: tuple[AbstentionRow, ...]
     support: tuple[SupportRow, ...]
@@ -43,7 +54,15 @@ class RetrievalReport:
 
     def to_json(self) -> dict[str, Any]:
         """The shape of `retrieval` in `score --json`."""
-        tables = ("rankings", "found_and_right", "abstention", "support", "citations", "freshness")
+        tables = (
+            "rankings",
+            "ranking_differences",
+            "found_and_right",
+            "abstention",
+            "support",
+            "citations",
+            "freshness",
+        )
         return {
             "level": self.level,
             "need": self.need,
@@ -86,6 +105,9 @@ def retrieval_report(
         level=level,
         need=need,
         rankings=ranking_rows(retrieving, level=level, retrieves=names, alpha=alpha) if has_gold else (),
+        ranking_differences=ranking_differences(retrieving, level=level, retrieves=names, alpha=alpha)
+        if has_gold
+        else (),
         found_and_right=found_and_right(retrieving, level=level, retrieves=names, need=need, alpha=alpha)
         if has_gold
         else (),

@@ -12,7 +12,7 @@ from rich.text import Text
 from steelyard.figures import Figure
 from steelyard.measure.answers import AbstentionRow, FoundAndRight
 from steelyard.measure.freshness import FreshnessRow
-from steelyard.measure.retrieval import RankingRow
+from steelyard.measure.retrieval import RankingDifference, RankingRow
 from steelyard.measure.retrieval_report import RetrievalReport
 from steelyard.measure.sourcing import CitationRow, SupportRow
 from steelyard.report.format import Unit, count, shown
@@ -23,7 +23,10 @@ def retrieval_parts(report: RetrievalReport) -> list[RenderableType]:
     """All tables that have something to say, each under its question, and what was left out."""
     parts: list[RenderableType] = []
     questions: list[tuple[str, list[Table]]] = [
-        (f"Was the right {report.level} found?", ranking_tables(report.rankings)),
+        (
+            f"Was the right {report.level} found?",
+            [*ranking_tables(report.rankings), *difference_tables(report.ranking_differences)],
+        ),
         (_crossed_title(report), found_and_right_tables(report.found_and_right)),
         ("Does it say so when there is no answer?", abstention_tables(report.abstention)),
         ("Is the answer supported by the retrieved text?", support_tables(report.support)),
@@ -53,6 +56,18 @@ def ranking_tables(rows: Sequence[RankingRow]) -> list[Table]:
         "MRR: one over the place of the first gold source, mean; hit: any of them found",
     )
     return [recall, order]
+
+
+def difference_tables(rows: Sequence[RankingDifference]) -> list[Table]:
+    """What finds most against each other approach, on the same cases."""
+    if not rows:
+        return []
+    table = _table(
+        ("cases", f"recall @{rows[0].k}\n(points)", f"nDCG @{rows[0].k}\n(points)"),
+        ((f"{row.a} − {row.b}", [f"{row.n:,}"], [(row.recall, "points"), (row.ndcg, "points")]) for row in rows),
+        "paired, case by case; where the interval holds 0 there is not enough evidence for a difference",
+    )
+    return [table]
 
 
 def found_and_right_tables(rows: Sequence[FoundAndRight]) -> list[Table]:
