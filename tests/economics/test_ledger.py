@@ -6,6 +6,7 @@ from steelyard.economics.accounting import ledger
 from steelyard.economics.ledger import TERMS, ApproachFacts, Ledger
 from steelyard.economics.spec import AuthoringHours, MoneySpec, source_of
 from steelyard.figures import Provenance
+from steelyard.measure.intervals import wilson
 from steelyard.measure.results import from_rows
 from tests.measure.rows import results_of, row, rows_of
 
@@ -108,6 +109,16 @@ def test_the_interval_holds_the_value_and_widens_with_unscored_cases() -> None:
     assert (scored.low or 0) < (scored.value or 0) < (scored.high or 0)
     unscored = ledger(results_of({"p": [1] * 30 + [0] * 10 + [None] * 8})["p"], facts, MONEY).cost_per_success_usd
     assert (unscored.high or 0) - (unscored.low or 0) > (scored.high or 0) - (scored.low or 0)
+
+
+@pytest.mark.parametrize("n", [6, 40])
+def test_no_failure_among_few_cases_leaves_the_cost_a_range(n: int) -> None:
+    """Resamples of successes are successes; what the rate may still be is the upper end, as Wilson has it."""
+    found = ledger(results_of({"p": [1] * n}, cost_usd=0.01)["p"], ApproachFacts(name="p", levers=("prompt",)), MONEY)
+    cost, lowest = found.cost_per_success_usd, wilson(1.0, n).low
+    model_usd = (cost.value or 0) * 1000 + (1 - lowest) * 1000 * MONEY.failed_task_usd
+    assert cost.low == pytest.approx(cost.value)
+    assert cost.high == pytest.approx(model_usd / (1000 * lowest))
 
 
 def test_the_same_rows_give_the_same_ledger() -> None:

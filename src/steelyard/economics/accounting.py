@@ -13,7 +13,7 @@ from steelyard.economics.ledger import TERMS, ApproachFacts, Ledger, LedgerLine,
 from steelyard.economics.lines import lines_apart, lines_of
 from steelyard.economics.spec import MoneySpec
 from steelyard.figures import Figure, Provenance, unknown, weakest
-from steelyard.measure.intervals import bca_interval, mean_interval
+from steelyard.measure.intervals import MIN_CASES, bca_interval, effective_n, mean_interval, wilson
 from steelyard.measure.layout import Floats
 from steelyard.measure.results import ApproachResults
 from steelyard.measure.scoring import success_rate, task_costs
@@ -124,7 +124,14 @@ def _bootstrap_reach(
             ends *= 2
             break
     optimistic, pessimistic = ends
-    return (optimistic.low if optimistic else None, pessimistic.high if pessimistic else None)
+    low, high = optimistic.low if optimistic else None, pessimistic.high if pessimistic else None
+    n = effective_n(results.success_low, results.cluster, alpha=alpha)
+    if per_success and results.success_low.min() >= 1 and n >= MIN_CASES:
+        # No resample holds a failure where no case did: the rate may still be as low as Wilson's end.
+        cost, dearest = float(costs.usd.mean()), np.array([wilson(1.0, n, alpha=alpha).low])
+        low = float(model.cost_per_success(np.ones(1), np.array([cost]))[0]) if low is None else low
+        high = max(high or 0.0, float(model.cost_per_success(dearest, np.array([cost]))[0]))
+    return low, high
 
 
 def _mean_of_known(values: Floats) -> Figure | None:
