@@ -213,7 +213,6 @@ def _prepared(
     chosen = level or common_level(kept)
     return (
         kept,
-        names,
         chosen,
         _depths(max((len(at_level(row.get("sources") or (), chosen)) for row in kept), default=1)),
     )

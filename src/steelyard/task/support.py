@@ -140,15 +140,21 @@ def _sentence(raw: list[str], passages: list[_Passage], supported_from: float, u
     shares = [len(meaningful & passage.held) / max(1, len(meaningful)) for passage in passages]
     if max(shares) < unsupported_below:
         return Support(verdict="unsupported", because=f"no passage has more than {max(shares):.0%} of its words")
-    place = max(range(len(passages)), key=lambda i: (_has_amounts(words, numbers, passages[i]), shares[i]))
-    share, passage = shares[place], passages[place]
-    if not _has_amounts(words, numbers, passage):
-        return Support(verdict="undecided", because="its numbers stand in the text, but with other units or apart")
-    if share < supported_from:
-        return Support(verdict="undecided", because=f"a passage has {share:.0%} of its words: perhaps a paraphrase")
-    if _NEGATIONS & set(words) and not _NEGATIONS & passage.held:
+    denies = not _NEGATIONS.isdisjoint(words)
+    near = [i for i, passage in enumerate(passages) if _has_amounts(words, numbers, passage)]
+    enough = [i for i in near if shares[i] >= supported_from]
+    agreeing = [i for i in enough if not denies or not _NEGATIONS.isdisjoint(passages[i].held)]
+    if agreeing:
+        place = max(agreeing, key=lambda i: shares[i])
+        return Support(
+            verdict="supported", because=f"a passage has {shares[place]:.0%} of its words", passages=(place,)
+        )
+    if enough:
         return Support(verdict="undecided", because="it denies what the passage does not")
-    return Support(verdict="supported", because=f"a passage has {share:.0%} of its words", passages=(place,))
+    if near:
+        most = max(shares[i] for i in near)
+        return Support(verdict="undecided", because=f"a passage has {most:.0%} of its words: perhaps a paraphrase")
+    return Support(verdict="undecided", because="its numbers stand in the text, but with other units or apart")
 
 
 def _has_amounts(words: list[str], numbers: set[str], passage: _Passage) -> bool:
