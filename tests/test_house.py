@@ -97,9 +97,11 @@ def test_every_command_and_option_is_documented(name: str) -> None:
     """In the command's own section of docs/cli.md, and nothing there that does not exist."""
     page = (DOCS / "cli.md").read_text(encoding="utf-8")
     section = page.split(f"\n## steelyard {name} ", 1)[1].split("\n## ", 1)[0]
+    command = dict(commands())[name]
     options = {
         spelling
-        for parameter in dict(commands())[name].params
+        for one in (command, *(command.commands.values() if isinstance(command, click.Group) else ()))
+        for parameter in one.params
         if isinstance(parameter, click.Option)
         for spelling in parameter.opts
     }

@@ -18,6 +18,7 @@ COMMANDS = {
     "decide": ("steelyard.cli.decide", "Gates, ledger and verdict."),
     "recheck": ("steelyard.cli.recheck", "Whether the last verdict stands with today's prices, volumes and models."),
     "optimise": ("steelyard.cli.optimise", "Search for a better prompt on train and dev cases."),
+    "retrieval": ("steelyard.cli.retrieval", "Index the documents of a study, and see what a question finds."),
     "whatif": ("steelyard.cli.whatif", "Ledger and verdict from summary figures, before any data."),
     "import": ("steelyard.cli.import_", "Start from results made elsewhere."),
     "report": ("steelyard.cli.report", "Write the report as one file."),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from steelyard.approaches.prompt_spec import PromptSpec
+from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.approaches.spec import ApproachSpec, RetrievalSpec, TuningSpec
 from steelyard.approaches.workflow.spec import WorkflowSpec
 from steelyard.cases.spec import CasesSpec
@@ -40,6 +41,8 @@ class StudyFile(Section):
     """Where the labelled cases are."""
     task: TaskSpec
     """What is asked, and what counts as a success."""
+    knowledge: KnowledgeSpec | None = None
+    """Documents that answers may rest on."""
     models: ModelsSpec = ModelsSpec()
     """Which models there are besides the embedded one, where they answer and what they cost."""
     approaches: Annotated[dict[str, ApproachSpec], Field(min_length=1)]

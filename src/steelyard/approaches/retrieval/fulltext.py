@@ -1,0 +1,150 @@
+"""Full text: BM25 over postings that lie in memory-mapped arrays.
+
+Why not SQLite FTS5 or bm25s: docs/decisions/0015-retrieval-index.md.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steelyard.approaches.retrieval.words import terms
+
+K1 = 1.2
+B = 0.75
+"""Saturation of repeated words and weight of length; the usual values (Robertson and Zaragoza, 2009)."""
+
+Rows = NDArray[np.int32]
+Counts = NDArray[np.uint16]
+_ARRAYS = ("starts", "rows", "counts", "lengths")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FullText:
+    """For each term the chunks that hold it."""
+
+    numbers: Mapping[str, int] = field(repr=False)
+    """Number of each term."""
+    starts: NDArray[np.int64]
+    """Where the postings of a term begin, shape (n_terms + 1,)."""
+    rows: Rows
+    """Chunks, ascending within a term, shape (n_postings,)."""
+    counts: Counts
+    """How often the term stands in the chunk."""
+    lengths: Rows
+    """Terms of each chunk, shape (n_chunks,)."""
+    norms: NDArray[np.float32] = field(repr=False)
+    """K1 · (1 − B + B · length / mean length) of each chunk."""
+
+    def scores(self, text: str) -> NDArray[np.float32]:
+        """BM25 of every chunk for a question, shape (n_chunks,); 0 where no word is shared."""
+        scores = np.zeros(len(self.lengths), dtype=np.float32)
+        for term in dict.fromkeys(terms(text)):
+            number = self.numbers.get(term)
+            if number is None:
+                continue
+            start, end = int(self.starts[number]), int(self.starts[number + 1])
+            rows = self.rows[start:end]
+            counts = self.counts[start:end].astype(np.float32)
+            rarity = math.log(1 + (len(scores) - len(rows) + 0.5) / (len(rows) + 0.5))
+            scores[rows] += np.float32(rarity * (K1 + 1)) * counts / (counts + self.norms[rows])
+        return scores
+
+
+def merge_full_text(old: FullText | None, kept: Rows, new_rows: Rows, texts: Iterable[str]) -> FullText:
+    """Postings of chunks that stay and of chunks that are new.
+
+    Args:
+        old: The postings so far.
+        kept: New row of every old chunk, or -1 where it goes, shape (n_old_chunks,).
+        new_rows: Rows of the new chunks, ascending.
+        texts: Their texts, in this order.
+    """
+    numbers: dict[str, int] = dict(old.numbers) if old is not None else {}
+    # Arrays, not lists: a hundred thousand chunks have ten million postings.
+    found, at, counts = array("q"), array("i"), array("H")
+    lengths_new: list[int] = []
+    for row, text in zip(new_rows.tolist(), texts, strict=True):
+        counted = Counter(terms(text))
+        lengths_new.append(counted.total())
+        found.extend(numbers.setdefault(term, len(numbers)) for term in counted)
+        at.extend([row] * len(counted))
+        counts.extend(min(count, 65_535) for count in counted.values())
+    term_column = np.array(found, dtype=np.int64)
+    row_column = np.array(at, dtype=np.int32)
+    count_column = np.array(counts, dtype=np.uint16)
+    lengths = np.zeros(int((kept >= 0).sum()) + len(new_rows), dtype=np.int32)
+    lengths[new_rows] = lengths_new
+    if old is not None:
+        lengths[kept[kept >= 0]] = old.lengths[kept >= 0]
+        moved = kept[old.rows]
+        stays = moved >= 0
+        old_terms = np.repeat(np.arange(len(old.starts) - 1, dtype=np.int64), np.diff(old.starts))
+        # Old postings come first and are nearly in order already, which the stable sort below makes use of.
+        term_column = np.concatenate([old_terms[stays], term_column])
+        row_column = np.concatenate([moved[stays], row_column])
+        count_column = np.concatenate([old.counts[stays], count_column])
+    order = np.argsort(term_column * max(len(lengths), 1) + row_column, kind="stable")
+    return _full_text(_used(numbers, term_column[order]), row_column[order], count_column[order], lengths)
+
+
+def save_full_text(full_text: FullText, folder: Path) -> None:
+    """Write into a folder."""
+    for name in _ARRAYS:
+        np.save(folder / f"terms.{name}.npy", getattr(full_text, name), allow_pickle=False)
+    (folder / "terms.txt").write_text("\n".join(full_text.numbers), encoding="utf-8")
+
+
+def open_full_text(folder: Path) -> FullText:
+    """Open what was saved, memory-mapped.
+
+    Raises:
+        OSError: A file is missing.
+        ValueError: A file is damaged.
+    """
+    starts, rows, counts, lengths = (
+        np.load(folder / f"terms.{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS
+    )
+    text = (folder / "terms.txt").read_text(encoding="utf-8")
+    numbers = {term: number for number, term in enumerate(text.split("\n") if text else [])}
+    if len(starts) != len(numbers) + 1 or len(rows) != len(counts) or int(starts[-1]) != len(rows):
+        raise ValueError("the postings do not belong together")
+    return FullText(
+        numbers=numbers, starts=np.asarray(starts), rows=rows, counts=counts, lengths=lengths, norms=_norms(lengths)
+    )
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _used(numbers: Mapping[str, int], column: NDArray[np.int64]) -> tuple[Sequence[str], NDArray[np.int64]]:
+    """Terms that are left, in the order of their numbers, and how many postings each has."""
+    n_postings = np.bincount(column, minlength=len(numbers))
+    return [term for term, number in numbers.items() if n_postings[number]], n_postings[n_postings > 0]
+
+
+def _full_text(used: tuple[Sequence[str], NDArray[np.int64]], rows: Rows, counts: Counts, lengths: Rows) -> FullText:
+    names, n_postings = used
+    return FullText(
+        numbers={term: number for number, term in enumerate(names)},
+        starts=np.concatenate([[0], np.cumsum(n_postings)]).astype(np.int64),
+        rows=rows,
+        counts=counts,
+        lengths=lengths,
+        norms=_norms(lengths),
+    )
+
+
+def _norms(lengths: Rows) -> NDArray[np.float32]:
+    mean = float(lengths.mean()) if len(lengths) else 1.0
+    norms: NDArray[np.float32] = (K1 * (1 - B + B * np.asarray(lengths, np.float32) / max(mean, 1.0))).astype(
+        np.float32
+    )
+    return norms

@@ -1,0 +1,55 @@
+"""`steelyard retrieval`: build the index of a study's documents, and question it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from steelyard.cli._output import folder_argument, json_option, print_json, print_plain, quiet_option, say
+
+
+@click.group("retrieval")
+def command() -> None:
+    """Build the index of the documents under `knowledge:`, keep it up to date, and see what a question finds."""
+
+
+@command.command("index")
+@folder_argument
+@quiet_option
+@json_option
+def index(folder: Path, quiet: bool, as_json: bool) -> None:
+    """Index the documents, or what has changed of them; made anew where the embedding model is another one."""
+    import steelyard
+    from steelyard.study.knowledge import index_documents
+
+    done = index_documents(steelyard.load(folder), progress=not quiet)
+    if as_json:
+        print_json(done.to_json())
+    else:
+        print_plain(str(done))
+    for problem in done.build.skipped:
+        say(f"note: {problem}")
+
+
+@command.command("search")
+@folder_argument
+@click.argument("question", metavar="QUESTION")
+@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="As documents held on this day.")
+@click.option("--k", type=click.IntRange(min=1, max=1000), metavar="N", help="Passages at most; left out, 5.")
+@click.option("--access", multiple=True, metavar="TAG", help="A tag of who asks; may be given several times.")
+@json_option
+def search(
+    folder: Path, question: str, as_of: datetime | None, k: int | None, access: tuple[str, ...], as_json: bool
+) -> None:
+    """What a question finds in the index, and why: the rank and score that full text and vectors gave it."""
+    import steelyard
+    from steelyard.study.knowledge import search_documents
+
+    day = as_of.date() if as_of is not None else None
+    found = search_documents(steelyard.load(folder), question, as_of=day, k=k, access=access)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_plain(str(found))

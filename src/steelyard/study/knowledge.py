@@ -1,0 +1,169 @@
+"""The documents of a study: build their index, question it, and say what both did."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steelyard.approaches.retrieval.history import IndexBuild, Upkeep, read_upkeep
+from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index, open_knowledge_index
+from steelyard.approaches.retrieval.search import Passage, SearchSettings
+from steelyard.approaches.retrieval.spec import KnowledgeSpec
+from steelyard.errors import InputError, Problem
+from steelyard.study import local_model
+from steelyard.study.talk import Talk
+
+if TYPE_CHECKING:
+    from steelyard.models.embeddings import Embed
+    from steelyard.study.study import Study
+
+_SHOWN = 400
+"""Characters of a passage on the terminal."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Indexed:
+    """What `steelyard retrieval index` did."""
+
+    build: IndexBuild
+    upkeep: Upkeep | None
+    folder: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape `steelyard.retrieval-index/1`."""
+        upkeep = None
+        if self.upkeep is not None:
+            upkeep = asdict(self.upkeep) | {"churn_per_month": self.upkeep.churn_per_month}
+        build = asdict(self.build) | {"skipped": [asdict(problem) for problem in self.build.skipped]}
+        return {"schema": "steelyard.retrieval-index/1", **build, "upkeep": upkeep}
+
+    def __str__(self) -> str:
+        build = self.build
+        lines = [f"{build.n_documents:,} documents in {build.n_chunks:,} chunks"]
+        if build.reused:
+            lines.append("nothing has changed since the index was made")
+        else:
+            changes = f"{build.n_added:,} added, {build.n_changed:,} changed, {build.n_removed:,} removed"
+            effort = f"{build.n_embedded:,} chunks (about {build.tokens_embedded:,} tokens) embedded"
+            lines += [changes, f"{effort} in {build.embed_seconds:.1f} s of {build.seconds:.1f} s"]
+        if self.upkeep is not None and (churn := self.upkeep.churn_per_month) is not None:
+            lines.append(f"measured over {self.upkeep.days:.0f} days: {churn:.1%} of the documents change in a month")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Searched:
+    """What a question found."""
+
+    question: str
+    as_of: date | None
+    passages: tuple[Passage, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape `steelyard.retrieval-search/1`."""
+        return {
+            "schema": "steelyard.retrieval-search/1",
+            "question": self.question,
+            "as_of": self.as_of.isoformat() if self.as_of is not None else None,
+            "passages": [passage.to_json() for passage in self.passages],
+        }
+
+    def __str__(self) -> str:
+        if not self.passages:
+            return "nothing was found"
+        return "\n\n".join(_shown(number, one) for number, one in enumerate(self.passages, 1))
+
+
+def index_folder(study: Path, spec: KnowledgeSpec) -> Path:
+    """Where the index of a study lies; documents cut otherwise have an index of their own."""
+    return study / ".steelyard" / "index" / f"{spec.chunk_tokens}-{spec.overlap_tokens}"
+
+
+def index_documents(study: Study, *, progress: bool = True, embed: Embed | None = None) -> Indexed:
+    """Build the index, or bring it up to date; one that cannot be used any more is made anew.
+
+    Args:
+        study: A study with `knowledge:`.
+        progress: Show progress on standard error.
+        embed: The embedder; left out, the built-in one.
+
+    Raises:
+        InputError: There is no `knowledge:`, or documents are not as they must be.
+        StorageFailed: The index cannot be written.
+    """
+    spec = _spec(study)
+    say = Talk(sys.stderr if progress else None)
+    folder = index_folder(study.folder, spec)
+    embed = embed or local_model.embedder(say)
+    _, build = build_knowledge_index(spec, study.folder, folder=folder, embed=embed, say=say, rebuild=True)
+    say.end()
+    return Indexed(build=build, upkeep=read_upkeep(folder), folder=folder)
+
+
+def search_documents(
+    study: Study,
+    question: str,
+    *,
+    as_of: date | None = None,
+    k: int | None = None,
+    access: Sequence[str] = (),
+    embed: Embed | None = None,
+) -> Searched:
+    """What a question finds in the index as it is, and why.
+
+    Args:
+        study: A study whose documents were indexed.
+        question: Any text.
+        as_of: Day on which documents must hold; left out, their newest versions.
+        k: Passages at most.
+        access: Tags of who asks.
+        embed: The embedder; left out, the built-in one.
+
+    Raises:
+        InputError: There is no index, or it was made with another embedder.
+    """
+    spec = _spec(study)
+    embed = embed or local_model.embedder(Talk(None))
+    index = open_knowledge_index(study.folder, folder=index_folder(study.folder, spec), embed=embed)
+    settings = SearchSettings() if k is None else replace(SearchSettings(), k=k)
+    return Searched(
+        question=question,
+        as_of=as_of,
+        passages=tuple(index.search(question, settings, as_of=as_of, access=access)),
+    )
+
+
+# Private
+
+
+def _spec(study: Study) -> KnowledgeSpec:
+    if study.file.knowledge is None:
+        raise InputError(
+            Problem(
+                what="the study names no documents",
+                where=f"{study.folder / 'study.yaml'}:knowledge",
+                hint="name a folder inside the study folder, for example: knowledge: docs",
+            )
+        )
+    return study.file.knowledge
+
+
+def _shown(number: int, passage: Passage) -> str:
+    heading = " > ".join((passage.title, *passage.headings))
+    dates = [
+        f"{word} {day}" for word, day in (("from", passage.facts.valid_from), ("to", passage.facts.valid_to)) if day
+    ]
+    legs = [f"{leg.replace('_', ' ')} rank {found.rank} ({found.score:.3f})" for leg, found in passage.legs.items()]
+    text = " ".join(passage.text.split())
+    return "\n".join(
+        [
+            f"{number}. {heading}" + (f" ({', '.join(dates)})" if dates else ""),
+            f"   {passage.id}",
+            f"   score {passage.score:.4f}: {', '.join(legs)}",
+            f"   {text[:_SHOWN]}" + (" …" if len(text) > _SHOWN else ""),
+        ]
+    )
