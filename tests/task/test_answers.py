@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def score(value: object, expected: object, **scoring: object) -> float:
         ("$1,250.50", "$1250.50", 1),
         ("3.5", "35", 0),
         ("3.5 days", "5.3 days", 0.5),
+        ("2026-03-05", "2026-03-06", 0),
+        ("since 2026-03-05", "2026-03-05", 2 / 3),
         ("-5", 5, 0),
         ("308.0", 308, 1),
         (308.0, "308", 1),
@@ -298,3 +301,23 @@ def test_one_more_passage_never_takes_support_away(answer: str, passages: list[s
     """What a text supports it supports among others too."""
     if answer_support(answer, passages).verdict == "supported":
         assert answer_support(answer, [*passages, more]).verdict == "supported"
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("study", "least", "most"), [("squad_mix", 0.99, 0.01), ("medquad", 1.0, 0.01)])
+def test_support_of_real_answers(study: str, least: float, most: float, shared_data: Path) -> None:
+    """Answers taken from a text are supported by it, and nearly none by another question's text."""
+    documents, cases = (
+        [json.loads(line) for line in (shared_data / study / name).read_text(encoding="utf-8").strip().split("\n")]
+        for name in ("docs.jsonl", "qa.jsonl")
+    )
+    texts = {one["id"]: one["text"] for one in documents}
+    pairs = [
+        (case["expected"]["answers"][0], texts[case["meta"]["doc_id"]])
+        for case in cases
+        if case["expected"]["answers"] and case["meta"]["doc_id"] in texts
+    ]
+    own = [answer_support(answer, [text]).verdict for answer, text in pairs]
+    other = [answer_support(pairs[i - len(pairs) // 2][0], [text]).verdict for i, (_, text) in enumerate(pairs)]
+    assert own.count("supported") >= least * len(pairs)
+    assert other.count("supported") <= most * len(pairs)

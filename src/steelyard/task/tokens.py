@@ -13,8 +13,9 @@ from steelyard.task.values import plain_number
 ARTICLES = frozenset({"a", "an", "the"})
 
 _THOUSANDS = re.compile(r"(?<=\d)[,'\u2019\u00a0\u202f](?=\d{3}(?!\d))")
-_INSIDE_A_NUMBER = re.compile(r"(?<=\d)[.,](?=\d)")
-_KEPT = {".": "\ue000", ",": "\ue001"}
+_INSIDE_A_NUMBER = re.compile(r"(?<=\d)[.,](?=\d)|(?<=\b\d{4})-(?=\d\d-\d\d\b)|(?<=\b\d{4}-\d\d)-(?=\d\d\b)")
+"""A decimal mark, or a dash of an ISO date."""
+_KEPT = {".": "\ue000", ",": "\ue001", "-": "\ue002"}
 """Folding makes a space of punctuation; inside a number these private characters stand for it meanwhile."""
 _RESTORED = str.maketrans({private: mark for mark, private in _KEPT.items()})
 _NO_SPACES = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
@@ -24,8 +25,8 @@ _NO_SPACES = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 def answer_tokens(value: object) -> list[str]:
     """The words of an answer, folded, without English articles, in order.
 
-    A number is one word with its decimals and without thousands separators, so that 3.5 is neither 35 nor 5.3. An
-    answer of nothing but articles keeps them.
+    A number is one word with its decimals and without thousands separators, so that 3.5 is neither 35 nor 5.3, and so
+    is an ISO date. An answer of nothing but articles keeps them.
 
     >>> answer_tokens("The limit is $1,250.50 a day!")
     ['limit', 'is', '$1250.50', 'day']
