@@ -1,0 +1,1 @@
+"""The `handbook` study: what writes the shipped documents and questions. Not part of the package."""
