@@ -144,6 +144,7 @@ def test_missing_is_unknown_and_never_zero(name: str, tmp_path: Path) -> None:
     card = outcomes.score(approaches=["a"]).scorecards[0]
     unknown = (card.latency_p50_s, card.cost_per_task_usd, card.cost_per_success_usd, card.retry, card.schema_pass)
     assert [figure.value for figure in unknown] == [None] * 5
+    assert card.to_json()["transport_retries"] is None
     assert outcomes.decide().verdict.choice is None
 
 

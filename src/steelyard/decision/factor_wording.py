@@ -94,7 +94,9 @@ def evaluation(n_scored: int, once: Figure, hours: Figure, finds: Figure | None,
         return f"{text}."
     if finds.value is None:
         return f"{text}; smallest difference to {rival} they show: {told(finds, 'points')}."
-    return f"{text}; they show differences to {rival} of {told(finds, 'points')} or more."
+    return (
+        f"{text}; they show differences to {rival} of {told(finds, 'points')} or more with 80% power, that pair alone."
+    )
 
 
 def switching(facts: ApproachFacts, leaving: Figure, *, is_tuned: bool) -> str:

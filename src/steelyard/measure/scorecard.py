@@ -45,8 +45,8 @@ class Scorecard:
     schema_pass: Figure
     retry: Figure
     extra_calls_per_case: Figure
-    transport_retries: int
-    """Tries repeated because of transport faults, all outcomes together."""
+    transport_retries: int | None
+    """Tries repeated because of transport faults, all outcomes together; `None` where nobody counted them."""
     review_s: Figure
     """Seconds of a person's time per reviewed task."""
     correction_rate: Figure
