@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from steelyard.task.tokens import ARTICLES, answer_tokens
@@ -106,7 +107,9 @@ class _Passage(NamedTuple):
     joined: str
 
 
+@lru_cache(maxsize=1024)
 def _passage(text: str) -> _Passage:
+    """Kept, because one passage is retrieved for many cases."""
     words = _in_figures(answer_tokens(text))
     return _Passage(words, frozenset(words), f" {' '.join(words)} ")
 
@@ -162,7 +165,9 @@ def _has_amounts(words: list[str], numbers: set[str], passage: _Passage) -> bool
     for word, unit in zip(words, [*words[1:], ""], strict=True):
         if word not in numbers:
             continue
+        if word not in passage.held:
+            return False
         after = [passage.words[i + 1 : i + 1 + _UNIT_WITHIN] for i, one in enumerate(passage.words) if one == word]
-        if not after or (unit and unit not in _STOP_WORDS and not any(unit in near for near in after)):
+        if unit and unit not in _STOP_WORDS and not any(unit in near for near in after):
             return False
     return True
