@@ -390,3 +390,20 @@ def test_a_damaged_journal_is_a_sentence(command: str, content: bytes, code: int
     assert ran.code == code
     assert ("the journal is damaged" if content else "nothing was run yet") in ran.err
     assert "\n  hint: " in ran.err
+
+
+def test_check_compiles_every_approach(tmp_path: Path, stub: StubServer) -> None:
+    """A wrong template, rule or model is named with its place before a run, all of them at once; nothing is sent."""
+    approaches = [
+        "a: {model: stub, prompt: {user: '{{ txt }}'}}",
+        "b: {model: stub, workflow: {checks: ['labl = 1']}}",
+    ]
+    folder = write_study(tmp_path / "s", stub.url, approaches=approaches)
+    ran = steelyard("check", folder)
+    assert ran.code == 2
+    for said in (
+        "study.yaml:approaches.a.prompt.user: the template uses 'txt'",
+        "study.yaml:approaches.b.workflow.checks[0]: there is no output field 'labl'",
+    ):
+        assert said in ran.err
+    assert stub.n_requests == 0

@@ -45,6 +45,7 @@ class Asking:
         where: str,
         repairs: int = 0,
         checks: Sequence[CheckSpec] = (),
+        checks_where: str | None = None,
         short: bool = False,
         steps: Mapping[str, Any] | None = None,
     ) -> Question:
@@ -56,6 +57,7 @@ class Asking:
             where: Place of the approach or step in study.yaml, for messages.
             repairs: Extra calls at most.
             checks: What outputs must satisfy besides the schema.
+            checks_where: Place of the section with the checks, where that is another one.
             short: Leave instruction and labels out of the default system message.
             steps: Earlier steps with something like their outputs, where there are any.
 
@@ -91,7 +93,7 @@ class Asking:
             checks,
             known=list(task.output_schema.get("properties", {})),
             function_of=function_of,
-            where=f"{where}.checks",
+            where=f"{checks_where or where}.checks",
         )
         return Question(
             endpoint=self.endpoint,

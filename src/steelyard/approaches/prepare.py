@@ -95,6 +95,7 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
         where=f"study.yaml:approaches.{name}",
         repairs=workflow.repair if workflow else 0,
         checks=workflow.checks if workflow else (),
+        checks_where=f"study.yaml:approaches.{name}.workflow",
         short=spec.tuning is not None,
     )
     prompting = question.prompting

@@ -66,9 +66,13 @@ class Study:
         Raises:
             InputError: Something is wrong; lists every problem found.
         """
+        from dataclasses import replace
+
+        from steelyard.study.checking import check_approaches
         from steelyard.study.material import check_material
 
-        return check_material(self.file, self.material)
+        found = check_material(self.file, self.material)
+        return replace(found, notes=(*found.notes, *check_approaches(self._plan((), None))))
 
     def estimate(self, *, approaches: Sequence[str] = (), limit: int | None = None) -> RunEstimate:
         """How many calls, tokens and dollars a run would take; sends nothing, trains nothing."""

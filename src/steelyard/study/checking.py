@@ -1,0 +1,42 @@
+"""What `check` finds out about the approaches: their templates, workflows, functions and models are sound."""
+
+from __future__ import annotations
+
+from steelyard.approaches.prepare import prepare
+from steelyard.approaches.spec import ApproachSpec
+from steelyard.errors import InputError, Problem
+from steelyard.study.running import Plan, workbench
+
+
+def check_approaches(plan: Plan) -> tuple[str, ...]:
+    """Compile every approach without what takes time: nothing is embedded, trained or sent.
+
+    Returns:
+        Sentences a person should know before a run, such as a schema that an endpoint cannot enforce.
+
+    Raises:
+        InputError: A template, check, tool, step, function, picture or model is not as it must be; lists every problem
+            found in any approach.
+    """
+    notes: list[str] = []
+    problems: list[Problem] = []
+    bench = workbench(plan, say=notes.append)
+    for name, spec in plan.specs.items():
+        if spec.model == "none":
+            continue
+        try:
+            prepare(name, _without_preparation(spec), bench)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return tuple(dict.fromkeys(notes))
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _without_preparation(spec: ApproachSpec) -> ApproachSpec:
+    """The same prompt and workflow, without looking anything up or learning anything."""
+    prompt = spec.prompt.model_copy(update={"choose": "spread"})
+    return spec.model_copy(update={"retrieval": None, "tuning": None, "prompt": prompt})
