@@ -27,7 +27,8 @@ _CHOICE = re.compile(r"\{\{(.*?)\}\}")
 _SLOT = re.compile(r"<([a-z0-9]+)>")
 _LINE_OF_VERSIONS = re.compile(r"@(\d?)(-?)(\d?) (.*)")
 _REFERENCE = re.compile(r"\[\[([a-z0-9-]+)\]\]")
-_SENTENCE_END = re.compile(r"(?<=[^\d][.!?])\s+(?=[A-Z\"*])")
+_LEANS_ON_WHAT_IS_BEFORE = re.compile(r"(It|They|Its|Ours|This|These|Half of it|Above|Each of us|Sheets)\b")
+_SENTENCE_END = re.compile(r"(?<!^\d\.)(?<=[.!?])\s+(?=[A-Z\"*])")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +95,7 @@ class Document:
                 header = max(k for k in range(number) if lines[k].startswith("| ---")) - 1
                 found.append((lines[header], line))
             else:
-                found += [(part,) for part in _SENTENCE_END.split(line) if snippet in part]
+                found += [(whole,) for sentence, whole in _sentences(line) if snippet in sentence]
         if len(found) != 1:
             raise ValueError(f"{self.version_id}: {snippet!r} is in {len(found)} passages, not in one")
         return found[0]
@@ -196,6 +197,15 @@ def catalogue() -> str:
 
 def _parts(name: str) -> list[str]:
     return (FOLDER / name).read_text(encoding="utf-8").split("\n===\n")
+
+
+def _sentences(paragraph: str) -> Iterator[tuple[str, str]]:
+    """Each sentence, and with the one before where it says "it", so that it can be understood alone."""
+    starts = [0, *(match.end() for match in _SENTENCE_END.finditer(paragraph))]
+    ends = [*(match.start() for match in _SENTENCE_END.finditer(paragraph)), len(paragraph)]
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        leans = number > 0 and _LEANS_ON_WHAT_IS_BEFORE.match(paragraph, start)
+        yield paragraph[start:end], paragraph[starts[number - 1] if leans else start : end]
 
 
 def _current_path(page: Page) -> str:
