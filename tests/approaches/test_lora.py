@@ -343,7 +343,7 @@ def test_training_prompts_are_the_deployed_prompts_to_the_token() -> None:
     ]
     for text in texts:
         messages = prompt(CaseInput(id="x", fields={"text": text}))
-        body = {"messages": [message._asdict() for message in messages]}
+        body = {"messages": [{"role": message.role, "content": message.content} for message in messages]}
         assert server.post("/apply-template", body)["prompt"] == base.chat(messages)
         content = {"content": base.chat(messages), "add_special": True, "parse_special": True}
         assert server.post("/tokenize", content)["tokens"] == base.chat_ids(messages)
@@ -361,7 +361,7 @@ def test_what_is_served_is_what_was_trained(real: TunedAdapter) -> None:
     served = []
     for messages in prompts:
         body = {
-            "messages": [message._asdict() for message in messages],
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
             "max_tokens": 12,
             "temperature": 0,
             "lora": [{"id": 0, "scale": 1.0}],

@@ -103,7 +103,7 @@ class BaseModel:
 
     def chat(self, messages: Sequence[Message]) -> str:
         """The prompt text of a conversation, up to where the answer begins."""
-        turns = [message._asdict() for message in messages]
+        turns = [{"role": message.role, "content": message.content} for message in messages]
         return str(self._template.render(messages=turns, add_generation_prompt=True))
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
