@@ -29,6 +29,9 @@ N_WRONG_COUNTRY = 3
 TYPO_SHARE = 0.12
 SHIPPED = Path(__file__).parents[2] / "src" / "steelyard" / "studies" / "handbook"
 
+SPLIT_SHARES = {"train": 0.3, "dev": 0.25, "test": 0.45}
+"""Of each segment: retrieval learns little from cases, and a larger test split tells more."""
+
 _FORMATS = {"md": "Markdown", "txt": "text", "html": "HTML", "csv": "CSV", "docx": "DOCX", "pdf": "PDF"}
 
 
@@ -69,8 +72,10 @@ def build(seed: int = SEED) -> list[Record]:
 
 def render(records: Sequence[Record]) -> dict[str, bytes]:
     """Return the content of each shipped file by its path."""
+    splits = _splits(records)
     cases = "".join(
-        json.dumps(_row(number, record), ensure_ascii=False, separators=(",", ":")) + "\n"
+        json.dumps(_row(number, record, splits[record.question.family]), ensure_ascii=False, separators=(",", ":"))
+        + "\n"
         for number, record in enumerate(records, start=1)
     )
     rendered = {
@@ -132,7 +137,7 @@ def counts(records: Sequence[Record]) -> Mapping[str, int]:
 # --- private ----------------------------------------------------------------------------------------------------
 
 
-def _row(number: int, record: Record) -> dict[str, object]:
+def _row(number: int, record: Record, split: str) -> dict[str, object]:
     question = record.question
     return {
         "id": f"hb-{number:03}",
@@ -145,7 +150,9 @@ def _row(number: int, record: Record) -> dict[str, object]:
         "meta": {
             "time": f"{record.time:%Y-%m-%dT%H:%M:%SZ}",
             "segment": question.segment,
-            "cluster": question.topic,
+            "cluster": question.family,
+            "topic": question.topic,
+            "split": split,
             "sources": list(dict.fromkeys(source for source, _ in question.passages)),
             "passages": [{"source": source, "text": text} for source, text in question.passages],
             "access": list(question.access),
@@ -155,6 +162,27 @@ def _row(number: int, record: Record) -> dict[str, object]:
             else None,
         },
     }
+
+
+def _splits(records: Sequence[Record]) -> dict[str, str]:
+    """The split of each family of questions; what is asked in the same words goes to the same one."""
+    first_of_wording: dict[str, str] = {}
+    joined: dict[str, str] = {}
+    for record in records:
+        question = record.question
+        joined.setdefault(question.family, first_of_wording.setdefault(question.wording, question.family))
+    sizes = Counter((record.question.segment, joined[record.question.family]) for record in records)
+    rng = Random(SEED)
+    splits: dict[str, str] = {}
+    for segment in SEGMENTS:
+        members = sorted((family, size) for (kind, family), size in sizes.items() if kind == segment)
+        rng.shuffle(members)
+        filled = Counter(splits[family] for family, _ in members if family in splits)
+        for family, size in members:
+            if family not in splits:
+                splits[family] = min(SPLIT_SHARES, key=lambda name: (filled[name] + size / 2) / SPLIT_SHARES[name])
+                filled[splits[family]] += size
+    return {family: splits[first] for family, first in joined.items()}
 
 
 def _tables() -> set[str]:
@@ -186,12 +214,11 @@ def _mislabelled(records: Sequence[Record], rng: Random) -> list[Record]:
 
     def others(index: int, segment: str) -> list[tuple[str, ...]]:
         mine = done[index].question
-        same = mine.key if segment == "dated" else mine.key.rsplit("-", 1)[0]
         return [
             record.question.answers
             for record in done
             if record.question.segment == segment
-            and (record.question.key if segment == "dated" else record.question.key.rsplit("-", 1)[0]) == same
+            and (record.question.key == mine.key if segment == "dated" else record.question.family == mine.family)
             and record.question.answers
             and not set(record.question.answers) & set(mine.answers)
         ]
@@ -210,6 +237,8 @@ def _mislabelled(records: Sequence[Record], rng: Random) -> list[Record]:
 def _readme(records: Sequence[Record]) -> str:
     """Fill the counts into the README, so that it cannot claim what the data does not hold."""
     segments = Counter(record.question.segment for record in records)
+    split_of = _splits(records)
+    splits = Counter(split_of[record.question.family] for record in records)
     current = [document for document in documents().values() if not document.path.startswith("archive/")]
     words = [len(document.text.split()) for document in current]
     formats = Counter(document.page.format for document in current)
@@ -219,6 +248,7 @@ def _readme(records: Sequence[Record]) -> str:
         "end": END,
         "dates": ", ".join(map(str, DATES)),
         "segments": ", ".join(f"{name} {segments[name]}" for name in SEGMENTS),
+        "splits": ", ".join(f"{name} {splits[name]}" for name in SPLIT_SHARES),
         "formats": ", ".join(f"{title} {formats[name]}" for name, title in _FORMATS.items()),
         "access": ", ".join(f"`{name}` {n}" for name, n in access.items()),
         "median_words": round(median(words)),

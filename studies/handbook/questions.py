@@ -53,6 +53,8 @@ class Question:
 
     key: str
     """Same for the same question on other days and in other words; by country for questions about countries."""
+    family: str
+    """Same for the same question about another country too."""
     topic: str
     segment: str
     wording: str
@@ -207,6 +209,7 @@ def _question(entry: Entry, key: str, wording: str, day: date, position: int, fa
         reason = "not-yet" if entry.sources else "not-in-handbook"
     return Question(
         key=key,
+        family=key.removesuffix(f"-{facts['cc'].upper()}") if facts else key,
         topic=entry.topic,
         segment=entry.segment,
         wording=wording,

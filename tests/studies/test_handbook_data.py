@@ -112,14 +112,16 @@ def test_another_seed_asks_on_other_days_and_mistypes_other_words(records: list[
 
 
 def test_the_program_reads_and_splits_the_cases() -> None:
-    """Read as a study would: each case has sources or a reason, and a subject lies on one side of the split."""
-    spec = CasesSpec(file="cases.jsonl")
+    """Read as a study would: each case has sources or a reason, and a question with its variants lies on one side of the split."""
+    spec = CasesSpec(file="cases.jsonl", split_column="split")
     fields = ["answer", "answers", "answerable"]
     cases = read_cases(SHIPPED / "cases.jsonl", spec, input_fields=["question", "as_of"], expected_fields=fields)
     assert all(case.time and case.segment and case.cluster and case.expected for case in cases)
     assert all(bool(case.sources) == bool(case.expected and case.expected["answerable"]) for case in cases)
     groups = audit(cases, validate_expected=lambda expected: None).groups
     splits = split_cases(cases, SplitSpec(), groups=groups)
+    # Every kind can be measured on the test split.
+    assert min(Counter(case.segment for case in splits.test).values()) >= 10
     train, dev, test = ({case.cluster for case in side} for side in (splits.train, splits.dev, splits.test))
     assert not train & dev
     assert not train & test
@@ -134,7 +136,18 @@ def test_rows_have_one_shape(rows: list[Row]) -> None:
         assert list(row) == ["id", "input", "expected", "meta"]
         assert list(row["input"]) == ["question", "as_of"]
         assert list(row["expected"]) == ["answer", "answers", "answerable"]
-        names = ["time", "segment", "cluster", "sources", "passages", "access", "no_answer", "injection"]
+        names = [
+            "time",
+            "segment",
+            "cluster",
+            "topic",
+            "split",
+            "sources",
+            "passages",
+            "access",
+            "no_answer",
+            "injection",
+        ]
         assert list(row["meta"]) == names
         assert row["meta"]["time"].startswith(row["input"]["as_of"])
         assert row["meta"]["segment"] in SEGMENTS
