@@ -207,11 +207,12 @@ def test_without_levers_no_building_or_upkeep_is_counted_and_that_is_said(tmp_pa
 
 
 def test_with_levers_the_hours_are_counted_and_preparation_still_is_not(tmp_path: Path) -> None:
+    """As in a study and in `whatif`: whoever asks a model writes a prompt, whatever other levers it pulls."""
     outcomes = loaded(tmp_path / "o.csv", rows_of("t", [1] * 50, cost_usd=0.01, levers="tuning"))
     (ledger,) = outcomes.decide().verdict.economics.ledgers
     by_label = {line.label: line.usd_per_month.value for line in ledger.lines}
-    assert by_label["Maintenance"] == 3 * 40
-    assert by_label["Building it"] == pytest.approx(16 * 40 / 12)
+    assert by_label["Maintenance"] == (1 + 3) * 40
+    assert by_label["Building it"] == pytest.approx((4 + 16) * 40 / 12)
     assert by_label["Labelling"] is by_label["Training and indexing"] is None
 
 

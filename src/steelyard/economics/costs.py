@@ -132,10 +132,10 @@ def cost_model(facts: ApproachFacts, measured: Estimates, money: MoneySpec) -> C
 def hours_levers(facts: ApproachFacts) -> tuple[str, ...]:
     """Levers whose hours an approach needs: those it pulls, and the prompt wherever a model is asked.
 
-    Of an imported approach only those that were named; without any its hours are unknown and not counted.
+    Of an imported approach whose levers are not named the hours are unknown and not counted.
     """
-    if facts.is_imported:
-        return facts.levers
+    if facts.is_imported and not facts.levers:
+        return ()
     prompted = ("prompt",) if facts.calls_model and "prompt" not in facts.levers else ()
     return (*prompted, *facts.levers)
 

@@ -259,7 +259,7 @@ def _one_approach(name: str, rows: pl.DataFrame, layout: Layout, shared: Shared)
 
     cluster = shared.clusters(_labels(rows, "cluster", layout))
     counts = {ANSWERED: len(rows)} if ended is None else _counts(ended)
-    retries = rows["transport_retries"].drop_nulls().sum() if "transport_retries" in rows.columns else None
+    retries = rows["transport_retries"].drop_nulls() if "transport_retries" in rows.columns else None
     return ApproachResults(
         name=name,
         fingerprint=_distinct(rows, "fingerprint")[0] or "",
@@ -289,7 +289,7 @@ def _one_approach(name: str, rows: pl.DataFrame, layout: Layout, shared: Shared)
         segment=texts("segment"),
         time=texts("time"),
         status_counts=dict(sorted(counts.items())),
-        n_transport_retries=None if retries is None else int(retries),
+        n_transport_retries=int(retries.sum()) if retries is not None and len(retries) else None,
     )
 
 
