@@ -160,6 +160,15 @@ def test_accepted_variants_and_the_studys_own_words() -> None:
     assert not rules.abstained(row("1", output={"answer": "I don't know"}))
 
 
+def test_none_may_be_the_answer() -> None:
+    """Whoever says 'none' where none is right has answered."""
+    none: dict[str, Any] = {"expected": {"answer": "none"}, "output": {"answer": "None."}}
+    assert RULES.answerable(row("1", **none)) is True
+    assert RULES.answered(row("1", **none))
+    assert not RULES.abstained(row("1", **none))
+    assert RULES.abstained(row("1", output={"answer": "None."}))
+
+
 # ---- support and citations ------------------------------------------------------------------------------------------
 
 TEXTS = {"d": "Leave is 30 days a year.", "e": "Meals are paid."}

@@ -7,7 +7,7 @@ Every function takes one mapping per outcome with `approach`, `case_id`, `cluste
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,9 +18,10 @@ from steelyard.measure.intervals import Interval
 from steelyard.measure.paired import combined
 from steelyard.measure.retrieval import Level, at_level, gold_at_level
 from steelyard.measure.shares import CaseRows, Row, by_case, cluster_codes, outcomes_of, row_json, share, share_of
-from steelyard.task.abstaining import abstains
+from steelyard.task.abstaining import abstains, is_empty
 from steelyard.task.accepted import accepted_answers
 from steelyard.task.spec import FieldScoring
+from steelyard.task.text import same_folded
 
 Need = Literal["any", "all"]
 """Whether one gold source is enough or a question needs all of them."""
@@ -43,24 +44,37 @@ class AnswerRules:
         return self.scoring.abstentions or True
 
     def abstained(self, row: Row) -> bool:
-        """Whether an outcome says that it has no answer; one that failed, or whose output lacks the field, says nothing."""
+        """Whether an outcome says that it has no answer; one that failed, or whose output lacks the field, says nothing.
+
+        'None' is an answer where it is what was expected.
+        """
         output = row.get("output")
         if output is None or (self.field not in output and row.get("status", "answered") != "answered"):
             return False
-        return abstains(output.get(self.field), self.phrases)
+        return self._says_nothing(row, output)
 
     def answered(self, row: Row) -> bool:
         """Whether an outcome gives an answer, right or not."""
         output = row.get("output")
-        return output is not None and not abstains(output.get(self.field), self.phrases)
+        return output is not None and not self._says_nothing(row, output)
 
     def answerable(self, row: Row) -> bool | None:
         """Whether there is an answer; `None` where nothing is known, or an answer and none are both accepted."""
+        empty = {is_empty(one) for one in self._accepted(row)}
+        return None if len(empty) != 1 else not empty.pop()
+
+    def _says_nothing(self, row: Row, output: Mapping[str, Any]) -> bool:
+        value = output.get(self.field)
+        if not abstains(value, self.phrases):
+            return False
+        return is_empty(value) or not any(same_folded(value, one) for one in self._accepted(row))
+
+    def _accepted(self, row: Row) -> tuple[object, ...]:
+        """Accepted answers of the case; none where nothing is known."""
         expected = row.get("expected")
         if expected is None or self.field not in expected:
-            return None
-        empty = {abstains(one, self.phrases) for one in accepted_answers(expected[self.field], self.scoring)}
-        return None if len(empty) > 1 else not empty.pop()
+            return ()
+        return accepted_answers(expected[self.field], self.scoring)
 
 
 # ---- source found x answer right ------------------------------------------------------------------------------------

@@ -76,10 +76,9 @@ def score_field(
         alone = scoring.model_copy(update={"any_of": False})
         # Of equals the first: what is accepted first is what is shown first.
         return max((score_field(name, output, one, alone, means=means) for one in expected or [None]), key=_by_score)
-    if abstains(value, scoring.abstentions):
+    # 'None' and 'unknown' may be the very answer that was expected.
+    if abstains(value, scoring.abstentions) and not same_folded(value, expected):
         value = None
-    if abstains(expected, scoring.abstentions):
-        expected = None
     if is_empty(value) and is_empty(expected):
         return FieldScore(score=1.0, verdict="right")
     if is_empty(value) or (is_empty(expected) and not (scoring.kind == "regex" and scoring.pattern)):

@@ -1,9 +1,9 @@
 """Whether an answer is supported by the retrieved text, as far as that can be seen without understanding it.
 
 A quote check: cheap, and the same every time. It does not see that a short answer (`23`) stands in the text for another
-reason, that the text denies what the answer says in the same words, or what follows from several passages together.
-Where words alone cannot settle it, it says so, and a judge or a person may; what it cannot decide is never counted as
-supported, nor as made up.
+reason, that the text denies what the answer says in the same words, or what follows from several passages together; and
+a number worked out from others counts as unsupported. Where words alone cannot settle it, it says so, and a judge or a
+person may; what it leaves open is counted neither as supported nor as made up.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ _SPELT = {word: i for i, word in enumerate(f"zero {_UNITS} {_TEENS}".split())} |
 }
 _UNIT_WITHIN = 3
 """The unit of a number is looked for among so many words after it: `23 working days` are 23 days."""
+_COMMA = re.compile(r"(?<=\d),(?=\d)")
 _HAS_DIGIT = re.compile(r"\d")
 
 
@@ -109,13 +110,18 @@ class _Passage(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _passage(text: str) -> _Passage:
-    """Kept, because one passage is retrieved for many cases."""
+    """Kept, because one passage is retrieved for many cases.
+
+    A comma between digits is a decimal mark or, in a line of a table, the end of a cell: both readings are held.
+    """
     words = _in_figures(answer_tokens(text))
+    if _COMMA.search(text):
+        words += ["", *_in_figures(answer_tokens(_COMMA.sub(" , ", text)))]
     return _Passage(words, frozenset(words), f" {' '.join(words)} ")
 
 
 def _in_figures(words: list[str]) -> list[str]:
-    """Numbers below a hundred in figures: `twenty three` is 23."""
+    """Numbers below a hundred in figures: `twenty three` is 23; and a plural is its singular: `23 day`."""
     written: list[str] = []
     previous = 0  # the tens that a unit may still join
     for word in words:
@@ -123,9 +129,13 @@ def _in_figures(words: list[str]) -> list[str]:
         if number is not None and previous and 0 < number < 10:
             written[-1] = str(previous + number)
         else:
-            written.append(word if number is None else str(number))
+            written.append(_singular(word) if number is None else str(number))
         previous = number if number is not None and number >= 20 else 0
     return written
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
 def _sentence(raw: list[str], passages: list[_Passage], supported_from: float, unsupported_below: float) -> Support:

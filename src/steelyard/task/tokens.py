@@ -18,6 +18,8 @@ _INSIDE_A_NUMBER = re.compile(r"(?<=\d)[.,](?=\d)|(?<=\b\d{4})-(?=\d\d-\d\d\b)|(
 _KEPT = {".": "\ue000", ",": "\ue001", "-": "\ue002"}
 """Folding makes a space of punctuation; inside a number these private characters stand for it meanwhile."""
 _RESTORED = str.maketrans({private: mark for mark, private in _KEPT.items()})
+_CURRENCY = str.maketrans({"€": " eur ", "£": " gbp ", "¥": " jpy ", "$": " $ "})
+"""Signs stand apart from their numbers and, where they mean one currency only, for its code. `$` is many dollars."""
 _NO_SPACES = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 """Chinese and Japanese are written without spaces: every character is a word."""
 
@@ -26,10 +28,10 @@ def answer_tokens(value: object) -> list[str]:
     """The words of an answer, folded, without English articles, in order.
 
     A number is one word with its decimals and without thousands separators, so that 3.5 is neither 35 nor 5.3, and so
-    is an ISO date. An answer of nothing but articles keeps them.
+    is an ISO date. Signs of currencies are words. An answer of nothing but articles keeps them.
 
     >>> answer_tokens("The limit is $1,250.50 a day!")
-    ['limit', 'is', '$1250.50', 'day']
+    ['limit', 'is', '$', '1250.50', 'day']
     """
     words = list(_words(_as_text(value)))
     return [word for word in words if word not in ARTICLES] or words
@@ -62,7 +64,7 @@ def token_f1(value: object, expected: object) -> float:
 
 @lru_cache(maxsize=4096)
 def _words(text: str) -> tuple[str, ...]:
-    unified = _THOUSANDS.sub("", unicodedata.normalize("NFKC", text))
+    unified = _THOUSANDS.sub("", unicodedata.normalize("NFKC", text)).translate(_CURRENCY)
     kept = _INSIDE_A_NUMBER.sub(lambda mark: _KEPT[mark[0]], _NO_SPACES.sub(r" \1 ", unified))
     return tuple(word.translate(_RESTORED) for word in fold_text(kept).split())
 
