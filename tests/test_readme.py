@@ -29,8 +29,12 @@ def tickets(in_folder: Path) -> Path:
 
 
 def test_the_short_study_file_is_enough(in_folder: Path) -> None:
-    """The shortest example is a whole study; the endpoint example is a part that can be put behind it."""
-    short, endpoint = YAML_BLOCKS[:2]
+    """The shortest example is a whole study, as is the one of an extraction; that of endpoints can be put behind it."""
+    short, extraction, endpoint = YAML_BLOCKS[:3]
+    (in_folder / "study.yaml").write_text(extraction)
+    split = read_study_file(in_folder / "study.yaml").approaches["split"].workflow
+    assert split is not None
+    assert split.split == {"head": ["company", "date"], "sums": ["net", "tax", "total"]}
     (in_folder / "study.yaml").write_text(short)
     assert next(iter(read_study_file(in_folder / "study.yaml").approaches)) == "zero-shot"
     (in_folder / "study.yaml").write_text(yaml.safe_dump(yaml.safe_load(short) | yaml.safe_load(endpoint)))

@@ -71,3 +71,5 @@ class Transcript:
     outcome: Outcome
     requests: tuple[ChatRequest, ...]
     """One per attempt, in order."""
+    judge_requests: tuple[ChatRequest, ...] = ()
+    """One per call of a judge, in order."""

@@ -204,35 +204,28 @@ class Journal:
         """
         condition, values = of_versions(fingerprints, split)
         sql = f"SELECT {MEASUREMENT_COLUMNS} FROM outcomes {condition} ORDER BY approach, fingerprint, case_id, repeat"
-        with self._reading():
-            cursor = self._reader.execute(sql, values)
-            names = [column[0] for column in cursor.description]
-            for row in cursor:
-                yield dict(zip(names, row, strict=True))
+        yield from self._mappings(sql, values)
 
     def outcomes(self, fingerprints: Mapping[str, str] | None = None, *, split: str | None = None) -> Iterator[Outcome]:
         """Whole outcomes with their attempts, one after the other; arguments as for `measurements`."""
         condition, values = of_versions(fingerprints, split)
         sql = f"SELECT {OUTCOME_COLUMNS} FROM outcomes {condition} ORDER BY approach, fingerprint, case_id, repeat"
-        with self._reading():
-            cursor = self._reader.execute(sql, values)
-            names = [column[0] for column in cursor.description]
-            for row in cursor:
-                yield outcome_from(dict(zip(names, row, strict=True)), self._call)
+        for row in self._mappings(sql, values):
+            yield outcome_from(row, self._call)
 
     def transcript(self, approach: str, fingerprint: str, case_id: str, *, repeat: int = 0) -> Transcript | None:
         """One outcome with its attempts and what was asked in each; `None` when there is no such outcome."""
-        sql = (
-            f"SELECT {OUTCOME_COLUMNS} FROM outcomes"
-            " WHERE approach = ? AND fingerprint = ? AND case_id = ? AND repeat = ?"
-        )
-        rows = self._rows(sql, (approach, fingerprint, case_id, repeat))
+        where = "approach = ? AND fingerprint = ? AND case_id = ? AND repeat = ?"
+        sql = f"SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE {where}"
+        rows = list(self._mappings(sql, (approach, fingerprint, case_id, repeat)))
         if not rows:
             return None
-        names = [name.strip() for name in OUTCOME_COLUMNS.split(",")]
-        outcome = outcome_from(dict(zip(names, rows[0], strict=True)), self._call)
-        calls = [self._call(attempt.digest) for attempt in outcome.attempts]
-        return Transcript(outcome=outcome, requests=tuple(request_from(row[3]) for row in calls if row is not None))
+        outcome = outcome_from(rows[0], self._call)
+        asked, judged = (
+            tuple(request_from(row[3]) for one in attempts if (row := self._call(one.digest)) is not None)
+            for attempts in (outcome.attempts, outcome.judge_attempts)
+        )
+        return Transcript(outcome=outcome, requests=asked, judge_requests=judged)
 
     def step_sums(self, fingerprints: Mapping[str, str], *, split: str) -> tuple[StepSums, ...]:
         """What the steps of approaches took, in the order in which they are first asked.
@@ -252,11 +245,7 @@ class Journal:
             split: Only outcomes of this split.
         """
         condition, values = of_versions(fingerprints, split)
-        with self._reading():
-            cursor = self._reader.execute(FIELD_VERDICTS.format(condition=condition), values)
-            names = [column[0] for column in cursor.description]
-            for row in cursor:
-                yield dict(zip(names, row, strict=True))
+        yield from self._mappings(FIELD_VERDICTS.format(condition=condition), values)
 
     def n_cases_done(self, fingerprints: Mapping[str, str], *, split: str) -> dict[str, int]:
         """Cases with an outcome, by approach; arguments as above."""
@@ -383,6 +372,14 @@ class Journal:
     def _call(self, digest: str) -> Row | None:
         rows = self._rows(f"SELECT {CALL_COLUMNS} FROM calls WHERE digest = ?", (digest,))
         return rows[0] if rows else None
+
+    def _mappings(self, sql: str, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        """Rows by column name, one after the other."""
+        with self._reading():
+            cursor = self._reader.execute(sql, values)
+            names = [column[0] for column in cursor.description]
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         with self._reading():
