@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from steelyard.decision.verdict import Verdict
 from steelyard.engine.outcome import Outcome
 from steelyard.figures import Figure
+from steelyard.measure.fields import FieldRow
 from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.measure.segments import SegmentTables
 from steelyard.models.calls import Message
+from steelyard.task.field_scorers import FieldScore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,8 @@ class TranscriptCall:
     replayed: bool = False
     """Taken from the journal instead of being sent again."""
     transport_retries: int = 0
+    cached_tokens: int | None = None
+    """Of the prompt tokens, those the endpoint had read before; `None` where it did not say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +60,12 @@ class CaseAnswer:
     cost_usd: float | None
     sources: tuple[str, ...] = ()
     calls: tuple[TranscriptCall, ...] = ()
+    judge_calls: tuple[TranscriptCall, ...] = ()
+    """What a judge was asked about the answer; no part of what the approach did, took or cost."""
+    notes: tuple[str, ...] = ()
+    """What happened on the way: branches taken, what guards saw."""
+    fields: Mapping[str, FieldScore] = field(default_factory=dict)
+    """How right each expected field is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,6 +200,8 @@ class ReportContent:
     method: Method
     segments: SegmentTables | None = None
     """Success by segment, where the cases have segments."""
+    fields: tuple[FieldRow, ...] = ()
+    """What is right field by field, where an output has several."""
 
     @property
     def focus(self) -> str | None:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from steelyard.measure.fields import FieldRow
 from steelyard.measure.scorecard import Scorecard
+from steelyard.report.fields import field_grid
 from steelyard.report.format import shown
 from steelyard.report.text import one_line
 
@@ -21,8 +22,8 @@ last column: share of the cases with a fault in which this field is at fault, an
 
 def field_table(rows: Sequence[FieldRow], scorecards: Sequence[Scorecard]) -> Table:
     """Fields down, approaches across; the mean score of all fields first."""
-    names = list(dict.fromkeys(row.approach for row in rows))
-    cards = {card.name: card for card in scorecards}
+    grid = field_grid(rows, scorecards)
+    names, cards = grid.approaches, grid.cards
     best = max(names, key=lambda name: cards[name].mean_score.value or 0.0)
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, header_style="bold", show_edge=False
@@ -32,10 +33,9 @@ def field_table(rows: Sequence[FieldRow], scorecards: Sequence[Scorecard]) -> Ta
         table.add_column(one_line(name), justify="right", overflow="fold")
     table.add_column("sends to\nreview", justify="right")
     table.add_row(Text("mean score", style="bold"), *(_figure(cards[name]) for name in names), Text(""))
-    by_place = {(row.field, row.approach): row for row in rows}
-    for field in dict.fromkeys(row.field for row in rows):
-        cells = [_accuracy(by_place.get((field, name))) for name in names]
-        table.add_row(Text(one_line(field)), *cells, _review(by_place.get((field, best))))
+    for field in grid.fields:
+        cells = [_accuracy(grid.row(field, name)) for name in names]
+        table.add_row(Text(one_line(field)), *cells, _review(grid.row(field, best)))
     table.caption = Text(_LEGEND, style="dim")
     table.caption_justify = "left"
     return table

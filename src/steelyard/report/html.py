@@ -19,12 +19,14 @@ from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.report import format as numbers
 from steelyard.report import table
 from steelyard.report.content import ReportContent
+from steelyard.report.fields import FIELDS_LEAD, REVIEW_LEAD, compared_fields, fault_words, field_grid
 from steelyard.report.pairs import pair_rows
 from steelyard.report.plot import plot_svg, plottable
 from steelyard.report.sweep_plot import sweep_rows, sweep_svg
 from steelyard.report.text import as_text, excerpt, visible
 
 _FIELD_LIMIT = 4_000
+_CELL_LIMIT = 800
 _TRANSCRIPT_LIMIT = 12_000
 
 
@@ -45,11 +47,16 @@ def render_html(content: ReportContent) -> str:
         method=content.method,
         run=content.method.run,
         imported=content.method.imported,
-        columns=[(column, table.best_in(column, content.scorecards)) for column in table.COLUMNS],
+        columns=[
+            (column, table.best_in(column, content.scorecards)) for column in table.columns_of(content.scorecards)
+        ],
         unknown_notes=table.unknown_notes(content.scorecards),
         wide_plot=draw(width=820, height=440, id_prefix="plot"),
         narrow_plot=draw(width=358, height=400, id_prefix="plot-narrow"),
         left_out=left_out,
+        grid=field_grid(content.fields, content.scorecards),
+        fields_lead=FIELDS_LEAD,
+        review_lead=REVIEW_LEAD,
         judged=[card for card in content.scorecards if card.success_with_judge.value is not None],
         factor_names=list(dict.fromkeys(name for row in content.verdict.factors for name in row.cells)),
         priced=[ledger for ledger in economics.ledgers if ledger.lines],
@@ -106,9 +113,12 @@ def _template() -> Template:
         beats_baseline_text=table.beats_baseline_text,
         difference_svg=_difference_svg,
         cost_marker=_cost_marker,
+        fault_words=fault_words,
+        compared_fields=compared_fields,
     )
     environment.filters.update(
         field=lambda value: excerpt(as_text(value), _FIELD_LIMIT),
+        cell=lambda value: excerpt(as_text(value), _CELL_LIMIT),
         transcript=lambda text: excerpt(text, _TRANSCRIPT_LIMIT),
     )
     return environment.get_template("report.html.j2")

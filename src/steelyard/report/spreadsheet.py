@@ -12,11 +12,12 @@ from typing import Any
 
 from steelyard.figures import Figure
 from steelyard.report.content import ReportContent
+from steelyard.report.fields import field_grid
 from steelyard.report.format import Unit
 from steelyard.report.sheet import NumberStyle, Page, formats_of
 from steelyard.report.sheet_inputs import write_inputs
 from steelyard.report.sheet_ledger import Live, write_break_evens, write_ledgers, write_summary, write_sweep
-from steelyard.report.table import COLUMNS, evidence_sentence, settle_text
+from steelyard.report.table import columns_of, evidence_sentence, settle_text
 
 _STYLE_OF: dict[Unit, NumberStyle] = {
     "percent": "share", "points": "share", "usd": "usd", "usd_difference": "usd", "seconds": "seconds",
@@ -59,6 +60,8 @@ def render_xlsx(content: ReportContent) -> bytes:
     if any(ledger.steps for ledger in economics.ledgers):
         _write_steps(page("Steps"), content)
     _write_scorecards(page("Scorecards"), content)
+    if content.fields:
+        _write_fields(page("Fields"), content)
     if content.comparisons:
         _write_comparisons(page("Comparisons"), content)
     if economics.break_evens or economics.paybacks:
@@ -138,7 +141,7 @@ def _write_scorecards(page: Page, content: ReportContent) -> None:
     page.sheet.freeze_panes(4, 1)
     row = 3
     for card in content.scorecards:
-        for column in COLUMNS:
+        for column in columns_of(content.scorecards):
             row += 1
             page.text(row, 0, card.name, "bold")
             page.text(row, 1, card.rung)
@@ -147,6 +150,41 @@ def _write_scorecards(page: Page, content: ReportContent) -> None:
             page.text(row, 4, _UNIT_WORDS[column.unit])
             _figure(page, row, 5, column.figure_of(card), column.unit)
     page.sheet.autofilter(3, 0, row, 9)
+
+
+def _write_fields(page: Page, content: ReportContent) -> None:
+    page.widths(24, 24, 8, 14, 14, 14, 12, 28, 10, 10, 10, 10, 16, 14, 14, 16)
+    page.text(0, 0, "Field by field", "title")
+    page.text(1, 0, "Wrong, missing and invented in cases; sends to review: of the cases with a fault, those with it here.")
+    heads = (
+        "Approach", "Field", "Cases", "Accuracy", "Low, 95%", "High, 95%", "Provenance", "Source", "Wrong", "Missing",
+        "Invented", "Unscored", "Sends to review", "Low, 95%", "High, 95%", "At fault alone",
+    )  # fmt: skip
+    page.heads(3, heads)
+    page.sheet.freeze_panes(4, 2)
+    row = 3
+    grid = field_grid(content.fields, content.scorecards)
+    for approach in grid.approaches:
+        row += 1
+        page.text(row, 0, approach, "bold")
+        page.text(row, 1, "(mean score of all)", "soft")
+        page.number(row, 2, grid.cards[approach].n)
+        _figure(page, row, 3, grid.cards[approach].mean_score, "percent")
+        for name in grid.fields:
+            found = grid.row(name, approach)
+            if found is None:
+                continue
+            row += 1
+            page.text(row, 0, approach, "bold")
+            page.text(row, 1, name)
+            page.number(row, 2, found.n)
+            _figure(page, row, 3, found.accuracy, "percent")
+            counts = (found.wrong, found.missing, found.invented, found.unscored)
+            for column, n in enumerate(counts, start=8):
+                page.number(row, column, n)
+            page.figure(row, 12, found.sends_to_review, "share")
+            page.number(row, 15, found.alone)
+    page.sheet.autofilter(3, 0, row, len(heads) - 1)
 
 
 def _write_steps(page: Page, content: ReportContent) -> None:

@@ -24,7 +24,8 @@ class Column:
     """What it means, in a few words."""
     unit: Unit
     figure_of: Callable[[Scorecard], Figure]
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower"] | None
+    """`None` where neither end is the better one."""
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -93,6 +94,14 @@ COLUMNS: tuple[Column, ...] = (
     ),
 )
 
+_CACHED = Column(
+    title="Of them cached",
+    note="prompt tokens per task that the endpoint had read before",
+    unit="count",
+    figure_of=lambda card: card.cached_tokens_per_task,
+    better=None,
+)
+
 TERM_TITLES: dict[TermName, str] = {
     "variable": "Calls and compute",
     "review": "Review",
@@ -106,10 +115,23 @@ TERM_TITLES: dict[TermName, str] = {
 NOTHING_FLIPS = "No single input, from a quarter to four times its value, changes the cheapest approach."
 
 
+def columns_of(scorecards: Sequence[Scorecard]) -> tuple[Column, ...]:
+    """The columns of a score table; cached tokens stand beside prompt tokens where an endpoint cached any."""
+    if not any_cached(scorecards):
+        return COLUMNS
+    at = next(number for number, column in enumerate(COLUMNS) if column.title == "Prompt tokens") + 1
+    return (*COLUMNS[:at], _CACHED, *COLUMNS[at:])
+
+
+def any_cached(scorecards: Sequence[Scorecard]) -> bool:
+    """Whether some endpoint said that it had read a part of some prompt before."""
+    return any(card.cached_tokens_per_task.value for card in scorecards)
+
+
 def best_in(column: Column, scorecards: Sequence[Scorecard]) -> frozenset[str]:
     """Names of the approaches with the best point estimate; none where all are equal or fewer than two are known."""
     known = {card.name: value for card in scorecards if (value := column.figure_of(card).value) is not None}
-    if len(known) < 2 or len(set(known.values())) == 1:
+    if column.better is None or len(known) < 2 or len(set(known.values())) == 1:
         return frozenset()
     best = max(known.values()) if column.better == "higher" else min(known.values())
     return frozenset(name for name, value in known.items() if value == best)
@@ -118,7 +140,7 @@ def best_in(column: Column, scorecards: Sequence[Scorecard]) -> frozenset[str]:
 def unknown_notes(scorecards: Sequence[Scorecard]) -> list[str]:
     """Why figures of the score table are unknown, one sentence for each reason."""
     found: dict[str, dict[str, list[str]]] = {}
-    for column in COLUMNS:
+    for column in columns_of(scorecards):
         for card in scorecards:
             because = column.figure_of(card).unknown_because
             if because and column.figure_of(card).value is None:
@@ -231,7 +253,7 @@ def _provenances(content: ReportContent) -> Iterator[Provenance]:
         for line in ledger.lines:
             yield line.usd_per_month.provenance
     for card in content.scorecards:
-        yield from (column.figure_of(card).provenance for column in COLUMNS if column.unit != "usd")
+        yield from (column.figure_of(card).provenance for column in columns_of(content.scorecards) if column.unit != "usd")
         yield card.cost_per_task_usd.provenance
     for row in content.setup:
         yield row.cost_usd.provenance

@@ -19,7 +19,7 @@ from steelyard.decision.verdict import Gate, Verdict
 from steelyard.figures import Figure
 from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.report.format import Shown, Unit, e_value, marker, money, p_value, probability, shown
-from steelyard.report.table import evidence_sentence, settle_text, unknown_notes
+from steelyard.report.table import any_cached, evidence_sentence, settle_text, unknown_notes
 from steelyard.report.text import one_line
 
 MOST_LINES = 6
@@ -34,6 +34,8 @@ below success and cost: 95% interval · schema: first answer valid as it came
 retry: a further call was needed · review: a person's time per reviewed task
 cost per success: calls, review, failures, upkeep and setup together"""
 
+_CACHED_LEGEND = "cached: of the prompt tokens, those the endpoint had read before"
+
 
 def score_table(scorecards: Sequence[Scorecard]) -> Table:
     """The six metrics, one approach a row; interval below its figure, provenance letter behind it, legend below all."""
@@ -41,7 +43,9 @@ def score_table(scorecards: Sequence[Scorecard]) -> Table:
         box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, header_style="bold", show_edge=False
     )
     table.add_column("approach", overflow="fold", min_width=10)
-    for title in ("n", "success", "schema,\nretry", "latency\np50, p95", "prompt\ntokens"):
+    cached = any_cached(scorecards)
+    tokens = "prompt\ntokens,\ncached" if cached else "prompt\ntokens"
+    for title in ("n", "success", "schema,\nretry", "latency\np50, p95", tokens):
         table.add_column(title, justify="right", overflow="fold")
     table.add_column("cost per\nsuccess", justify="right", overflow="fold")
     table.add_column("review", justify="right", overflow="fold")
@@ -55,11 +59,12 @@ def score_table(scorecards: Sequence[Scorecard]) -> Table:
             _figure(card.success, "percent"),
             _stacked(shown(card.schema_pass, "percent"), shown(card.retry, "percent")),
             _stacked(_seconds(card.latency_p50_s), _seconds(card.latency_p95_s)),
-            _value(shown(card.prompt_tokens_per_task, "count")),
+            _tokens(card, with_cached=cached),
             _figure(card.cost_per_success_usd, "usd"),
             _value(_seconds(card.review_s)),
         )
-    table.caption = Text("\n".join([_LEGEND, *(one_line(note) for note in unknown_notes(scorecards))]), style="dim")
+    legend = [_LEGEND, _CACHED_LEGEND] if cached else [_LEGEND]
+    table.caption = Text("\n".join([*legend, *(one_line(note) for note in unknown_notes(scorecards))]), style="dim")
     table.caption_justify = "left"
     return table
 
@@ -195,6 +200,11 @@ def _seconds(figure: Figure) -> Shown:
 
 def _stacked(upper: Shown, lower: Shown) -> Text:
     return _value(upper).append("\n").append_text(_value(lower))
+
+
+def _tokens(card: Scorecard, *, with_cached: bool) -> Text:
+    prompt = shown(card.prompt_tokens_per_task, "count")
+    return _stacked(prompt, shown(card.cached_tokens_per_task, "count")) if with_cached else _value(prompt)
 
 
 def _comparison(pair: Comparison) -> Text:

@@ -68,4 +68,5 @@ def build_content(outcomes: Outcomes, path: Path, *, command: str) -> ReportCont
             source=ImportFacts(file=file.name, digest=digest, n_outcomes=outcomes.read.frame.height),
         ),
         segments=scores.segments or segment_tables(outcomes.results),
+        fields=scores.fields,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from steelyard.errors import Problem, StorageFailed
 from steelyard.figures import MEASURED, Figure, unknown
 from steelyard.measure.intervals import wilson
 from steelyard.measure.segments import segment_tables
+from steelyard.models.calls import Attempt, ChatRequest
 from steelyard.report.content import (
     CaseAnswer,
     Goals,
@@ -127,6 +128,7 @@ def build_content(evidence: Evidence, journal: Journal, *, command: str) -> Repo
             ),
         ),
         segments=scores.segments or segment_tables(evidence.results),
+        fields=scores.fields,
     )
 
 
@@ -159,7 +161,6 @@ def _worst_cases(evidence: Evidence, journal: Journal, *, best: str | None) -> l
 
 def _answer(outcome: Outcome, journal: Journal) -> CaseAnswer:
     transcript = journal.transcript(outcome.approach, outcome.fingerprint, outcome.case_id, repeat=outcome.repeat)
-    requests = transcript.requests if transcript else ()
     return CaseAnswer(
         approach=outcome.approach,
         output=outcome.output,
@@ -171,23 +172,31 @@ def _answer(outcome: Outcome, journal: Journal) -> CaseAnswer:
         latency_s=outcome.latency_s,
         cost_usd=outcome.cost_usd,
         sources=outcome.sources,
-        calls=tuple(
-            TranscriptCall(
-                step=attempt.step,
-                messages=tuple(message._replace(content=message.shown()) for message in request.messages),
-                text="\n".join(part for part in (attempt.text, *(call.shown() for call in attempt.tool_calls)) if part),
-                status=str(attempt.status),
-                error=attempt.error,
-                prompt_tokens=attempt.prompt_tokens,
-                completion_tokens=attempt.completion_tokens,
-                latency_s=attempt.latency_s,
-                price_usd=attempt.price_usd,
-                extra=attempt.extra,
-                replayed=attempt.replayed,
-                transport_retries=attempt.transport_retries,
-            )
-            for attempt, request in zip(outcome.attempts, requests, strict=False)
-        ),
+        calls=_calls(outcome.attempts, transcript.requests if transcript else ()),
+        judge_calls=_calls(outcome.judge_attempts, transcript.judge_requests if transcript else ()),
+        notes=outcome.notes,
+        fields=outcome.fields,
+    )
+
+
+def _calls(attempts: Iterable[Attempt], requests: Iterable[ChatRequest]) -> tuple[TranscriptCall, ...]:
+    return tuple(
+        TranscriptCall(
+            step=attempt.step,
+            messages=tuple(message._replace(content=message.shown()) for message in request.messages),
+            text="\n".join(part for part in (attempt.text, *(call.shown() for call in attempt.tool_calls)) if part),
+            status=str(attempt.status),
+            error=attempt.error,
+            prompt_tokens=attempt.prompt_tokens,
+            cached_tokens=attempt.cached_tokens,
+            completion_tokens=attempt.completion_tokens,
+            latency_s=attempt.latency_s,
+            price_usd=attempt.price_usd,
+            extra=attempt.extra,
+            replayed=attempt.replayed,
+            transport_retries=attempt.transport_retries,
+        )
+        for attempt, request in zip(attempts, requests, strict=False)
     )
 
 
