@@ -156,11 +156,11 @@ def test_unscored_cases_that_could_turn_it_hold_it_back() -> None:
 
 
 def test_unknown_costs_and_too_few_cases_are_no_verdict() -> None:
-    """No price: nothing is known. Three cases: not enough for any statement."""
+    """No price: nothing is known. Seven cases: too few to be resampled, so not enough for any statement."""
     unpriced = weigh([row("zero-shot", i, cost_usd=None) for i in range(40)])
     assert unpriced.choice is None
     assert "cost" in unpriced.sentence
-    few = weigh([row(name, i) for name in ("zero-shot", "workflow") for i in range(3)])
+    few = weigh([row(name, i) for name in ("zero-shot", "workflow") for i in range(7)])
     assert few.choice is None
     assert "not enough" in few.sentence
 

@@ -26,7 +26,7 @@ from steelyard.economics.costs import measure
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.economics.spec import MoneySpec
 from steelyard.measure.comparing import comparisons
-from steelyard.measure.intervals import MIN_CASES, normal_quantile
+from steelyard.measure.intervals import MIN_RESAMPLED, normal_quantile
 from steelyard.measure.paired import MAX_CASES
 from steelyard.measure.results import ApproachResults, on_common_cases
 from steelyard.measure.scoring import LADDER, success_rate
@@ -145,7 +145,7 @@ def draw_candidates(weighing: Weighing, names: Collection[str]) -> JointDraws | 
     usable = {
         name: one for name, one in common.items() if one.n and not isinstance(measure(one, weighing.facts[name]), str)
     }
-    if len(usable) < len(common) or next(iter(usable.values())).n_clusters < MIN_CASES:
+    if len(usable) < len(common) or next(iter(usable.values())).n_clusters < MIN_RESAMPLED:
         return None
     return draw_jointly(usable, weighing.facts, weighing.money, weighing.goal, list(usable), seed=weighing.seed)
 
@@ -203,7 +203,7 @@ def _no_candidates(weighing: Weighing, excluded: Mapping[str, str]) -> Call:
     left = [name for name in weighing.results if name not in excluded]
     if left:
         n_common = min(one.n for one in on_common_cases({name: weighing.results[name] for name in left}).values())
-        return Call(sentence=wording.too_few(n_common, MIN_CASES))
+        return Call(sentence=wording.too_few(n_common, MIN_RESAMPLED))
     scored = {
         name: figure
         for name, results in weighing.results.items()

@@ -226,8 +226,8 @@ def few(names: Sequence[str], *, most: int = 5) -> str:
 def too_few(n: int, least: int) -> str:
     """The verdict when there are not enough cases to say anything.
 
-    >>> too_few(1, 5)
-    'Cannot tell: 1 case done by all approaches is not enough for any statement; it takes at least 5.'
+    >>> too_few(1, 8)
+    'Cannot tell: 1 case done by all approaches is not enough for any statement; it takes at least 8.'
     """
     cases = "1 case done by all approaches is" if n == 1 else f"{n} cases done by all approaches are"
     return f"Cannot tell: {cases} not enough for any statement; it takes at least {least}."
