@@ -13,7 +13,7 @@ from typing import Any
 
 from steelyard.decision.verdict import Verdict
 from steelyard.engine.outcome import Outcome
-from steelyard.figures import Figure
+from steelyard.figures import Figure, Provenance
 from steelyard.measure.fields import FieldRow
 from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.measure.segments import SegmentTables
@@ -43,6 +43,8 @@ class TranscriptCall:
     transport_retries: int = 0
     cached_tokens: int | None = None
     """Of the prompt tokens, those the endpoint had read before; `None` where it did not say."""
+    price_from: Provenance | None = None
+    """Where the price is from; `None` for the source of its approach's prices."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

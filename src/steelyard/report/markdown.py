@@ -6,12 +6,11 @@ nor mentions work. Transcripts are left to the HTML and JSON forms: they would n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from steelyard.decision.verdict import FactorCell
 from steelyard.measure.scorecard import Comparison
-from steelyard.report.content import Method, ReportContent, WorstCase
+from steelyard.report.content import Method, ReportContent
 from steelyard.report.format import (
     count,
     duration,
@@ -20,16 +19,16 @@ from steelyard.report.format import (
     money,
     p_value,
     probability,
-    seconds,
     shown,
 )
+from steelyard.report.markdown_cases import field_section, worst_case_section
 from steelyard.report.markdown_money import money_sections
 from steelyard.report.markup import bullets, cell, code, escape, folded, legend, table
 from steelyard.report.table import (
-    COLUMNS,
     beats_baseline_text,
     best_in,
     cell_provenance,
+    columns_of,
     comparisons_with,
     detectable_text,
     evidence_sentence,
@@ -39,9 +38,6 @@ from steelyard.report.table import (
     settle_text,
     unknown_notes,
 )
-from steelyard.report.text import as_text, excerpt
-
-_FIELD_LIMIT = 1_500
 
 
 def render_markdown(content: ReportContent) -> str:
@@ -49,13 +45,14 @@ def render_markdown(content: ReportContent) -> str:
     parts = [
         *_verdict(content),
         *_scores(content),
+        *field_section(content),
         *_factors(content),
         *_gates(content),
         *money_sections(content),
         *_standings(content),
         *_comparisons(content),
         *_segments(content),
-        *(_worst_cases(content) if content.method.run else []),
+        *(worst_case_section(content) if content.method.run else []),
         *_method(content),
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -98,13 +95,14 @@ def _verdict(content: ReportContent) -> list[str]:
 
 
 def _scores(content: ReportContent) -> list[str]:
-    best = [best_in(column, content.scorecards) for column in COLUMNS]
+    columns = columns_of(content.scorecards)
+    best = [best_in(column, content.scorecards) for column in columns]
     rows = []
     for card in content.scorecards:
         cells = [f"{escape(card.name)}<br>{escape(card.rung)}", count(card.n)]
         if card.n_unscored:
             cells[1] += f"<br>{count(card.n_unscored)} unscored"
-        for column, best_names in zip(COLUMNS, best, strict=True):
+        for column, best_names in zip(columns, best, strict=True):
             cells.append(cell(column.figure_of(card), column.unit, best=card.name in best_names))
         rows.append(cells)
     return [
@@ -112,7 +110,7 @@ def _scores(content: ReportContent) -> list[str]:
         "",
         f"95% intervals below the figures; bold: best point estimate of its column. Goal: {goals_text(content.goals)}.",
         "",
-        *table(["Approach", "Cases", *(column.title for column in COLUMNS)], rows),
+        *table(["Approach", "Cases", *(column.title for column in columns)], rows),
         *legend(),
         *bullets(unknown_notes(content.scorecards)),
         *_judged(content),
@@ -292,47 +290,6 @@ def _gates(content: ReportContent) -> list[str]:
             "",
         )
     ]
-
-
-def _worst_cases(content: ReportContent) -> list[str]:
-    if not content.worst_cases:
-        return ["## Worst cases", "", "No case was failed by any approach.", ""]
-    lines = ["## Worst cases", ""]
-    for case in content.worst_cases:
-        lines += folded(f"{escape(case.case_id)} ({escape(case.where)})", _worst_case(case, content))
-    return lines
-
-
-def _worst_case(case: WorstCase, content: ReportContent) -> list[str]:
-    priced = {card.name: marker(card.cost_per_task_usd.provenance) for card in content.scorecards}
-    return [
-        *(f"- {escape(name)}: {code(excerpt(as_text(value), _FIELD_LIMIT))}" for name, value in case.fields.items()),
-        f"- **Expected:** {_output(case.expected) if case.expected is not None else 'unknown'}",
-        "",
-        *table(
-            ("Approach", "Output", "Ended", "Score", "Latency", "Cost", "Problem"),
-            [
-                (
-                    escape(answer.approach),
-                    _output(answer.output) if answer.output is not None else "none",
-                    escape(answer.status.replace("_", " ")),
-                    "unscored"
-                    if answer.score is None
-                    else f"{count(answer.score)} {'right' if answer.success else 'wrong'} m",
-                    f"{escape(seconds(answer.latency_s))} m",
-                    "unknown"
-                    if answer.cost_usd is None
-                    else f"{escape(money(answer.cost_usd))} {priced.get(answer.approach, '')}",
-                    code(answer.problem or answer.unscored_because or "–"),
-                )
-                for answer in case.answers
-            ],
-        ),
-    ]
-
-
-def _output(output: Mapping[str, Any]) -> str:
-    return code(", ".join(f"{name}: {excerpt(as_text(value), _FIELD_LIMIT)}" for name, value in output.items()))
 
 
 def _method(content: ReportContent) -> list[str]:

@@ -155,7 +155,9 @@ def _write_scorecards(page: Page, content: ReportContent) -> None:
 def _write_fields(page: Page, content: ReportContent) -> None:
     page.widths(24, 24, 8, 14, 14, 14, 12, 28, 10, 10, 10, 10, 16, 14, 14, 16)
     page.text(0, 0, "Field by field", "title")
-    page.text(1, 0, "Wrong, missing and invented in cases; sends to review: of the cases with a fault, those with it here.")
+    page.text(
+        1, 0, "Wrong, missing and invented in cases; sends to review: of the cases with a fault, those with it here."
+    )
     heads = (
         "Approach", "Field", "Cases", "Accuracy", "Low, 95%", "High, 95%", "Provenance", "Source", "Wrong", "Missing",
         "Invented", "Unscored", "Sends to review", "Low, 95%", "High, 95%", "At fault alone",

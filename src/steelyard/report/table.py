@@ -253,7 +253,9 @@ def _provenances(content: ReportContent) -> Iterator[Provenance]:
         for line in ledger.lines:
             yield line.usd_per_month.provenance
     for card in content.scorecards:
-        yield from (column.figure_of(card).provenance for column in columns_of(content.scorecards) if column.unit != "usd")
+        yield from (
+            column.figure_of(card).provenance for column in columns_of(content.scorecards) if column.unit != "usd"
+        )
         yield card.cost_per_task_usd.provenance
     for row in content.setup:
         yield row.cost_usd.provenance

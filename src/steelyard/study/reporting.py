@@ -6,6 +6,7 @@ import hashlib
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from steelyard.approaches.approach import Setup
 from steelyard.engine.journal import Journal
 from steelyard.engine.outcome import Outcome
 from steelyard.errors import Problem, StorageFailed
-from steelyard.figures import MEASURED, Figure, unknown
+from steelyard.figures import MEASURED, Figure, Provenance, unknown
 from steelyard.measure.intervals import wilson
 from steelyard.measure.segments import segment_tables
 from steelyard.models.calls import Attempt, ChatRequest
@@ -32,6 +33,8 @@ from steelyard.report.content import (
     WorstCase,
     choose_worst_cases,
 )
+from steelyard.study import local_model
+from steelyard.study.file import StudyFile
 from steelyard.study.record import ApproachRecord
 from steelyard.study.scoring import Evidence, decide_evidence, score_evidence
 
@@ -152,15 +155,18 @@ def _worst_cases(evidence: Evidence, journal: Journal, *, best: str | None) -> l
             where=cases[case_id]["where"],
             fields=cases[case_id]["input"],
             expected=cases[case_id]["expected"],
-            answers=tuple(_answer(outcome, journal) for outcome in by_case[case_id] if outcome.repeat == 0),
+            answers=tuple(
+                _answer(outcome, journal, evidence.record.file) for outcome in by_case[case_id] if outcome.repeat == 0
+            ),
         )
         for case_id in chosen
         if case_id in cases
     ]
 
 
-def _answer(outcome: Outcome, journal: Journal) -> CaseAnswer:
+def _answer(outcome: Outcome, journal: Journal, file: StudyFile) -> CaseAnswer:
     transcript = journal.transcript(outcome.approach, outcome.fingerprint, outcome.case_id, repeat=outcome.repeat)
+    judged = _calls(outcome.judge_attempts, transcript.judge_requests if transcript else ())
     return CaseAnswer(
         approach=outcome.approach,
         output=outcome.output,
@@ -173,7 +179,10 @@ def _answer(outcome: Outcome, journal: Journal) -> CaseAnswer:
         cost_usd=outcome.cost_usd,
         sources=outcome.sources,
         calls=_calls(outcome.attempts, transcript.requests if transcript else ()),
-        judge_calls=_calls(outcome.judge_attempts, transcript.judge_requests if transcript else ()),
+        judge_calls=tuple(
+            replace(call, price_from=_price_from(attempt.endpoint, file))
+            for call, attempt in zip(judged, outcome.judge_attempts, strict=False)
+        ),
         notes=outcome.notes,
         fields=outcome.fields,
     )
@@ -198,6 +207,14 @@ def _calls(attempts: Iterable[Attempt], requests: Iterable[ChatRequest]) -> tupl
         )
         for attempt, request in zip(attempts, requests, strict=False)
     )
+
+
+def _price_from(endpoint: str, file: StudyFile) -> Provenance:
+    """Where the price of a call comes from that no approach made."""
+    from steelyard.models.http import price_of  # only where something was judged: it loads the HTTP client
+
+    spec = file.models.endpoints.get(endpoint)
+    return (price_of(spec) if spec else local_model.price(file.models.local, cores=1)).provenance
 
 
 # Setup
