@@ -23,6 +23,7 @@ from steelyard.economics.ledger import (
     VolumeSweep,
 )
 from steelyard.figures import Figure, Provenance, unknown, weakest
+from steelyard.measure.fields import FieldRow
 from steelyard.measure.scorecard import Comparison, Evidence, Scorecard
 from steelyard.measure.segments import SegmentDifference, SegmentRow, SegmentTables
 from steelyard.models.calls import Message
@@ -38,6 +39,7 @@ from steelyard.report.content import (
     TranscriptCall,
     WorstCase,
 )
+from steelyard.task.field_scorers import FieldScore
 
 WAGE = Provenance(kind="assumed", source="study.yaml: money.wage_usd_per_hour")
 CPU = Provenance(kind="assumed", source="default: money.cpu_hour_usd")
@@ -136,6 +138,14 @@ def hostile_content(payload: str) -> ReportContent:
     case = WorstCase(
         case_id=payload, where=payload, fields={payload: payload}, expected={payload: payload}, answers=(answer,)
     )
+    several = {payload: payload, f"{payload} 2": payload}
+    marks = {name: FieldScore(score=0.0, verdict="wrong") for name in several}
+    judged = replace(call, price_from=Provenance(kind="quoted", source=payload, as_of="2026-01-01"))
+    compared = replace(
+        case,
+        expected=several,
+        answers=(replace(answer, output=several, fields=marks, notes=(payload,), judge_calls=(judged,)),),
+    )
     gate = Gate(name="base_fits", question=payload, answer="unknown", evidence=payload, cheapest_evidence=payload)
     verdict = replace(
         content.verdict, choice=payload, sentence=payload, reasons=(payload,), runner_up=payload,
@@ -196,7 +206,7 @@ def hostile_content(payload: str) -> ReportContent:
         ),
     )
     return replace(
-        content, study=payload, instruction=payload, scorecards=cards, verdict=verdict, worst_cases=(case,),
+        content, study=payload, instruction=payload, scorecards=cards, verdict=verdict, worst_cases=(case, compared),
         comparisons=(replace(content.comparisons[0], a=payload, b=f"b{payload}"),), data_notes=(payload,),
         split_counts={payload: 3},
         setup=(replace(content.setup[4], approach=payload, card=((payload, payload),)),),
@@ -216,6 +226,13 @@ def hostile_content(payload: str) -> ReportContent:
                 replace(one, segment=payload, a=payload) for one in content.segments.differences[:1]
             ),
             warning=payload,
+        ),
+        fields=tuple(
+            FieldRow(
+                approach=payload, field=name, n=9, accuracy=figure, wrong=1, missing=2, invented=3, unscored=1,
+                sends_to_review=unknown(payload), alone=1,
+            )
+            for name in several
         ),
     )  # fmt: skip
 
