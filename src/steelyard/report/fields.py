@@ -10,6 +10,7 @@ from steelyard.measure.fields import FieldRow
 from steelyard.measure.scorecard import Scorecard
 from steelyard.report.content import WorstCase
 from steelyard.report.format import count
+from steelyard.report.text import as_text
 from steelyard.task.field_scorers import FieldVerdict
 
 FIELDS_LEAD = (
@@ -57,6 +58,20 @@ def fault_words(row: FieldRow) -> str:
         (row.unscored, "unscored"),
     )
     return ", ".join(f"{count(n)} {word}" for n, word in counts if n)
+
+
+def value_text(value: Any) -> str:  # noqa: ANN401 - an output can hold anything JSON can
+    """A value for a cell: a list of objects one a line, the rest as it is.
+
+    >>> value_text([{"item": "rope", "amount": 3.5}, {"item": "hook", "amount": None}])
+    'item: rope, amount: 3.5\\nitem: hook, amount: none'
+    """
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
+        return "\n".join(
+            ", ".join(f"{name}: {'none' if inner is None else as_text(inner)}" for name, inner in one.items())
+            for one in value
+        )
+    return as_text(value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.report import format as numbers
 from steelyard.report import table
 from steelyard.report.content import ReportContent
-from steelyard.report.fields import FIELDS_LEAD, REVIEW_LEAD, compared_fields, fault_words, field_grid
+from steelyard.report.fields import FIELDS_LEAD, REVIEW_LEAD, compared_fields, fault_words, field_grid, value_text
 from steelyard.report.pairs import pair_rows
 from steelyard.report.plot import plot_svg, plottable
 from steelyard.report.sweep_plot import sweep_rows, sweep_svg
@@ -118,7 +118,7 @@ def _template() -> Template:
     )
     environment.filters.update(
         field=lambda value: excerpt(as_text(value), _FIELD_LIMIT),
-        cell=lambda value: excerpt(as_text(value), _CELL_LIMIT),
+        cell=lambda value: excerpt(value_text(value), _CELL_LIMIT),
         transcript=lambda text: excerpt(text, _TRANSCRIPT_LIMIT),
     )
     return environment.get_template("report.html.j2")

@@ -14,6 +14,7 @@ from steelyard.report.fields import (
     compared_fields,
     fault_words,
     field_grid,
+    value_text,
 )
 from steelyard.report.format import count, marker, money, seconds
 from steelyard.report.markup import cell, code, escape, folded, table
@@ -101,9 +102,9 @@ def _compared(fields: Sequence[ComparedField]) -> list[str]:
         [
             (
                 escape(one.field),
-                code(excerpt(as_text(one.expected), _CELL_LIMIT)) if one.is_expected else "none",
+                code(excerpt(value_text(one.expected), _CELL_LIMIT)) if one.is_expected else "none",
                 *(
-                    (code(excerpt(as_text(given.value), _CELL_LIMIT)) if given.is_given else "none")
+                    (code(excerpt(value_text(given.value), _CELL_LIMIT)) if given.is_given else "none")
                     + (f"<br>{_VERDICTS[given.verdict]}" if given.verdict is not None else "")
                     for given in one.given
                 ),
