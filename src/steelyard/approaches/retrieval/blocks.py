@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 from steelyard.approaches.retrieval.words import one_space
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 Kind = Literal["heading", "text", "table", "lines"]
 
@@ -43,10 +47,9 @@ def table(header: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequen
 
 def parse_markdown(text: str) -> list[Block]:
     """Blocks of a Markdown text (CommonMark with tables), each as it is written."""
-    from markdown_it import MarkdownIt
-
-    lines = text.splitlines()
-    tokens = MarkdownIt("commonmark").enable("table").disable("inline").parse(text)
+    # Lines as the parser counts them: str.splitlines would also cut at separators that end no line of Markdown.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    tokens = _parser().parse(text)
     blocks: list[Block] = []
     for place, token in enumerate(tokens):
         if token.level != 0 or token.map is None or token.nesting < 0:
@@ -66,6 +69,13 @@ def parse_markdown(text: str) -> list[Block]:
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark").enable("table").disable("inline")
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ def chunk_document(document: Document, *, tokens: int, overlap: int) -> list[Chu
         above = _above(document.title, headings)
         room = max(tokens - count_tokens(above), tokens // 2)
         path = "/".join(_slug(heading) for heading in headings)
-        for text in _packed(blocks, room=room, overlap=min(overlap, room // 2)):
+        for text, n_tokens in _packed(blocks, room=room, overlap=min(overlap, room // 2)):
             numbers[path] += 1
             place = f"{path}:{numbers[path]}" if path else str(numbers[path])
             chunks.append(
@@ -65,7 +65,7 @@ def chunk_document(document: Document, *, tokens: int, overlap: int) -> list[Chu
                     id=f"{document.id}#{place}",
                     headings=headings,
                     text=text,
-                    n_tokens=count_tokens(text),
+                    n_tokens=n_tokens,
                     searched=f"{above}\n{text}",
                 )
             )
@@ -120,20 +120,20 @@ def _above(title: str, headings: Sequence[str]) -> str:
     return " > ".join((title, *headings))
 
 
-def _packed(blocks: Sequence[Block], *, room: int, overlap: int) -> Iterator[str]:
+def _packed(blocks: Sequence[Block], *, room: int, overlap: int) -> Iterator[tuple[str, int]]:
     """Texts of at most `room` tokens: whole blocks as long as they fit, and parts of those that never would."""
     held: list[_Piece] = []
     n_new = 0  # pieces that are not repeated ones
     for block in blocks:
         pieces = _pieces(block, room)
-        if n_new and not _fits(held, pieces, room) and _fits([], pieces, room):
+        if n_new and _n_tokens(held, pieces) > room >= _n_tokens(pieces):
             yield _joined(held)
             held, n_new = [], 0
         for piece in pieces:
-            if n_new and not _fits(held, [piece], room):
+            if n_new and _n_tokens(held, [piece]) > room:
                 yield _joined(held)
                 held, n_new = _repeated(held, overlap), 0
-                if not _fits(held, [piece], room):
+                if _n_tokens(held, [piece]) > room:
                     held = []
             held.append(piece)
             n_new += 1
@@ -141,10 +141,11 @@ def _packed(blocks: Sequence[Block], *, room: int, overlap: int) -> Iterator[str
         yield _joined(held)
 
 
-def _fits(held: Sequence[_Piece], pieces: Sequence[_Piece], room: int) -> bool:
-    n_tokens = sum(piece.n_tokens for piece in (*held, *pieces))
-    headers = {piece.header for piece in (*held, *pieces)} - {""}
-    return n_tokens + sum(count_tokens(header) for header in headers) <= room
+def _n_tokens(*lists: Sequence[_Piece]) -> int:
+    """Tokens of pieces put together, each header counted once."""
+    pieces = [piece for one in lists for piece in one]
+    headers = {piece.header for piece in pieces if piece.header}
+    return sum(piece.n_tokens for piece in pieces) + sum(count_tokens(header) for header in headers)
 
 
 def _repeated(held: Sequence[_Piece], overlap: int) -> list[_Piece]:
@@ -157,14 +158,14 @@ def _repeated(held: Sequence[_Piece], overlap: int) -> list[_Piece]:
     return kept
 
 
-def _joined(pieces: Sequence[_Piece]) -> str:
+def _joined(pieces: Sequence[_Piece]) -> tuple[str, int]:
     text, header = "", ""
     for piece in pieces:
         opening = f"{piece.header}\n" if piece.header and piece.header != header else ""
         # A table opens with its header, and what comes first needs no separator.
         text += ("\n\n" if opening else piece.before) * bool(text) + opening + piece.text
         header = piece.header
-    return text
+    return text, _n_tokens(pieces)
 
 
 def _pieces(block: Block, room: int) -> list[_Piece]:
@@ -174,14 +175,14 @@ def _pieces(block: Block, room: int) -> list[_Piece]:
         return _lines(block.text.split("\n"), room)
     found: list[_Piece] = []
     for sentence in sentences(block.text):
-        for part in _cut(sentence, room):
-            found.append(_Piece(part, count_tokens(part), " " if found else "\n\n", repeats=True))
+        for part, n_tokens in _cut(sentence, room):
+            found.append(_Piece(part, n_tokens, " " if found else "\n\n", repeats=True))
     return found
 
 
 def _lines(lines: Sequence[str], room: int) -> list[_Piece]:
-    cut = [part for line in lines for part in _cut(line, room) or [line]]
-    return [_Piece(line, count_tokens(line), "\n" if n else "\n\n") for n, line in enumerate(cut)]
+    cut = [part for line in lines for part in _cut(line, room) or [("", 0)]]
+    return [_Piece(line, n_tokens, "\n" if place else "\n\n") for place, (line, n_tokens) in enumerate(cut)]
 
 
 def _rows(block: Block, room: int) -> list[_Piece]:
@@ -192,26 +193,27 @@ def _rows(block: Block, room: int) -> list[_Piece]:
     if not rows or n_header > room // 2:
         return _lines(lines, room)
     return [
-        _Piece(part, count_tokens(part), "\n", header=header) for row in rows for part in _cut(row, room - n_header)
+        _Piece(part, n_tokens, "\n", header=header) for row in rows for part, n_tokens in _cut(row, room - n_header)
     ]
 
 
-def _cut(text: str, room: int) -> list[str]:
-    """A text in parts of at most `room` tokens, between words, and within a word only where that alone is longer."""
-    if count_tokens(text) <= room:
-        return [text] if text.strip() else []
-    parts: list[str] = []
+def _cut(text: str, room: int) -> list[tuple[str, int]]:
+    """A text in parts of at most `room` tokens, with their tokens: between words, and within a word only where that alone is longer."""
+    n_whole = count_tokens(text)
+    if n_whole <= room:
+        return [(text, n_whole)] if text.strip() else []
+    parts: list[tuple[str, int]] = []
     held: list[str] = []
     n_held = 0
     # A text without any spaces (Chinese, a key, an encoded picture) is cut by length.
     for word in re.findall(r"\S{1,40}", text):
         n_tokens = count_tokens(word)
         if held and n_held + n_tokens > room:
-            parts.append(" ".join(held))
+            parts.append((" ".join(held), n_held))
             held, n_held = [], 0
         held.append(word)
         n_held += n_tokens
-    return [*parts, " ".join(held)] if held else parts
+    return [*parts, (" ".join(held), n_held)]
 
 
 def _slug(heading: str) -> str:

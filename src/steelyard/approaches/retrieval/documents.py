@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import orjson
 
 from steelyard.approaches.retrieval.blocks import Block, as_text, parse_markdown
 from steelyard.approaches.retrieval.converters import CONVERTING, convert, suffix_of, text_of
-from steelyard.approaches.retrieval.files import SUFFIXES, SourceFile, find_files, read_bytes
+from steelyard.approaches.retrieval.files import SUFFIXES, Seen, SourceFile, find_files, read_bytes, stamp_of
 from steelyard.approaches.retrieval.metadata import Facts, read_facts, read_sidecar, split_front_matter
 from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.cases.formats import csv_rows, json_rows
@@ -41,7 +42,7 @@ class Document:
     @property
     def digest(self) -> str:
         """Content address of text and facts, 32 hexadecimal characters."""
-        return _digest([self.id, self.title, self.source, asdict(self.facts), self.text])
+        return _digest([self.id, self.title, self.source, self.facts, self.text])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,10 +50,9 @@ class FileRead:
     """One file that was read."""
 
     source: str
-    key: str
-    """Digest of its bytes and of all else that its documents follow from."""
+    seen: Seen
     documents: tuple[Document, ...] | None
-    """`None`: nothing has changed since this key was seen."""
+    """`None`: nothing has changed since it was last seen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,14 +70,15 @@ class Knowledge:
 
 
 def read_knowledge(
-    spec: KnowledgeSpec, study: Path, *, known: Callable[[str], str | None] = lambda source: None
+    spec: KnowledgeSpec, study: Path, *, known: Callable[[str], Seen | None] = lambda source: None
 ) -> Knowledge:
     """Read the documents a study names.
 
     Args:
         spec: Which they are.
         study: The study folder.
-        known: From the path of a file to the key it had when it was last read; such a file is not converted again.
+        known: From the path of a file to how it was last seen. One that has not changed is not read again by its
+            times, or not converted again by its content.
 
     Raises:
         InputError: There is no document, what describes them is wrong, or two have the same id among those read.
@@ -88,15 +89,23 @@ def read_knowledge(
     skipped = list(found.skipped)
     problems: list[Problem] = []
     files: list[FileRead] = []
+    now = time.time()
     for file in found.files:
+        said = described.get(file.name, {})
+        before = known(file.name)
+        stamp = stamp_of(file, now=now)
+        is_as_seen = before is not None and bool(stamp) and stamp == before.stamp
+        if before is not None and is_as_seen and before.key == _key(file, said, spec, before.content):
+            files.append(FileRead(source=file.name, seen=before, documents=None))
+            continue
         content = read_bytes(file, limit_mb=spec.max_file_mb)
         if isinstance(content, Problem):
             skipped.append(content)
             continue
-        said = described.get(file.name, {})
-        key = _digest([CONVERTING, file.name, said, spec.access, hashlib.blake2b(content, digest_size=16).hexdigest()])
-        if known(file.name) == key:
-            files.append(FileRead(source=file.name, key=key, documents=None))
+        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        seen = Seen(stamp=stamp, content=digest, key=_key(file, said, spec, digest))
+        if before is not None and before.key == seen.key:
+            files.append(FileRead(source=file.name, seen=seen, documents=None))
             continue
         documents: list[Document] = []
         try:
@@ -117,7 +126,7 @@ def read_knowledge(
             else:
                 hint = "scanned pages need text recognition first" if suffix_of(file.name) == ".pdf" else None
                 skipped.append(Problem(what="the document holds no text", where=place, hint=hint))
-        files.append(FileRead(source=file.name, key=key, documents=tuple(documents)))
+        files.append(FileRead(source=file.name, seen=seen, documents=tuple(documents)))
     if problems:
         raise InputError(problems)
     if not any(file.documents is None or file.documents for file in files):
@@ -220,6 +229,10 @@ def _document(
         facts=facts,
         blocks=tuple(blocks),
     )
+
+
+def _key(file: SourceFile, said: Mapping[str, Any], spec: KnowledgeSpec, content: str) -> str:
+    return _digest([CONVERTING, file.name, said, spec.access, content])
 
 
 def _digest(body: object) -> str:

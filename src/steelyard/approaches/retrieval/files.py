@@ -13,6 +13,8 @@ from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.errors import InputError, Problem
 
 SUFFIXES = (*CONVERTERS, ".jsonl")
+_SETTLED_S = 2.0
+"""Coarsest steps in which file systems in use keep times."""
 SIDECARS = ("documents.yaml", "documents.yml", "documents.csv")
 """Files in a named folder that describe its documents, and are none themselves."""
 
@@ -24,6 +26,18 @@ class SourceFile:
     path: Path
     name: str
     """Path inside the study folder, with forward slashes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """A file as it was when it was last read."""
+
+    stamp: str
+    """Size, times and number of the file; empty where they would not show the next change."""
+    content: str
+    """Digest of its bytes."""
+    key: str
+    """Digest of all that its documents follow from."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,6 +99,25 @@ def find_files(spec: KnowledgeSpec, study: Path) -> Found:
     return found
 
 
+def stamp_of(file: SourceFile, *, now: float) -> str:
+    """Size, times and number of a file, by which one that has not changed is told without reading it.
+
+    Empty for a file that is gone, and for one that changed within the last seconds: it may change again and show the
+    same times. The time of the last change of the entry (ctime) is part of it, since copying tools set the other.
+
+    Args:
+        file: The file.
+        now: Seconds since the epoch.
+    """
+    try:
+        found = file.path.stat()
+    except OSError:
+        return ""
+    if now - max(found.st_mtime, found.st_ctime) < _SETTLED_S:
+        return ""
+    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"
+
+
 def read_bytes(file: SourceFile, *, limit_mb: float) -> bytes | Problem:
     """The content of a file, or why there is none; never more than the limit is held in memory."""
     limit = int(limit_mb * 1_000_000)
@@ -109,38 +142,35 @@ def read_bytes(file: SourceFile, *, limit_mb: float) -> bytes | Problem:
 
 
 def _name(path: Path, study: Path) -> str:
-    return Path(os.path.relpath(path, study)).as_posix()
+    return os.path.normpath(path.relative_to(study)).replace(os.sep, "/")
 
 
 def _walk(start: Path, root: Path, seen: set[Path], skipped: list[Problem]) -> Iterator[Path]:
     """Files below a folder: real ones first, so that a file and a link to it come out as the file."""
-    queue: list[Path] = [start]
     links: list[Path] = []
+    # Of each thing how it is reached and where it really lies; only links have to be resolved.
+    queue = [(start, start.resolve())]
     while queue or links:
-        folder = queue.pop() if queue else links.pop(0)
-        real = folder.resolve()
-        if folder.is_symlink() and not real.is_relative_to(root):
-            what = "the link leads out of the study folder and was not followed"
-            skipped.append(Problem(what=what, where=_name(folder, root), hint="copy the document into the folder"))
-            continue
+        if queue:
+            path, real = queue.pop()
+        else:
+            path = links.pop(0)
+            real = path.resolve()
+            if not real.is_relative_to(root):
+                what = "the link leads out of the study folder and was not followed"
+                skipped.append(Problem(what=what, where=str(path), hint="copy the document into the folder"))
+                continue
         if real in seen:
             continue
-        if real.is_file():
-            seen.add(real)
-            yield folder
-            continue
-        if not real.is_dir():  # a broken link, a pipe, a device
-            continue
         seen.add(real)
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
-        except OSError as error:
-            skipped.append(Problem(what=f"the folder cannot be read: {error.strerror or error}", where=str(folder)))
-            continue
-        for entry in entries:
-            if entry.name.startswith((".", "~$")):
+        if real.is_file():
+            yield path
+        elif real.is_dir():  # and no broken link, pipe or device
+            try:
+                entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+            except OSError as error:
+                skipped.append(Problem(what=f"the folder cannot be read: {error.strerror or error}", where=str(path)))
                 continue
-            if entry.is_symlink():
-                links.append(Path(entry.path))
-            elif entry.is_file() or entry.is_dir():
-                queue.append(Path(entry.path))
+            shown = [entry for entry in entries if not entry.name.startswith((".", "~$"))]
+            links += [Path(entry.path) for entry in shown if entry.is_symlink()]
+            queue += [(path / entry.name, real / entry.name) for entry in shown if not entry.is_symlink()]

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,31 +69,26 @@ def merge_full_text(old: FullText | None, kept: Rows, new_rows: Rows, texts: Ite
         texts: Their texts, in this order.
     """
     numbers: dict[str, int] = dict(old.numbers) if old is not None else {}
-    # Arrays, not lists: a hundred thousand chunks have ten million postings.
-    found, at, counts = array("q"), array("i"), array("H")
-    lengths_new: list[int] = []
-    for row, text in zip(new_rows.tolist(), texts, strict=True):
-        counted = Counter(terms(text))
-        lengths_new.append(counted.total())
-        found.extend(numbers.setdefault(term, len(numbers)) for term in counted)
-        at.extend([row] * len(counted))
-        counts.extend(min(count, 65_535) for count in counted.values())
-    term_column = np.array(found, dtype=np.int64)
-    row_column = np.array(at, dtype=np.int32)
-    count_column = np.array(counts, dtype=np.uint16)
+    new = _counted(new_rows, texts, numbers)
     lengths = np.zeros(int((kept >= 0).sum()) + len(new_rows), dtype=np.int32)
-    lengths[new_rows] = lengths_new
+    lengths[new_rows] = new.lengths
+    rows, counts = new.rows, new.counts
+    n_postings = np.bincount(new.terms, minlength=len(numbers))
     if old is not None:
         lengths[kept[kept >= 0]] = old.lengths[kept >= 0]
-        moved = kept[old.rows]
-        stays = moved >= 0
-        old_terms = np.repeat(np.arange(len(old.starts) - 1, dtype=np.int64), np.diff(old.starts))
-        # Old postings come first and are nearly in order already, which the stable sort below makes use of.
-        term_column = np.concatenate([old_terms[stays], term_column])
-        row_column = np.concatenate([moved[stays], row_column])
-        count_column = np.concatenate([old.counts[stays], count_column])
-    order = np.argsort(term_column * max(len(lengths), 1) + row_column, kind="stable")
-    return _full_text(_used(numbers, term_column[order]), row_column[order], count_column[order], lengths)
+        stay = _moved(old, kept)
+        places = _places(stay, new)
+        rows = np.insert(stay.rows, places, new.rows)
+        counts = np.insert(stay.counts, places, new.counts)
+        n_postings[: len(stay.n_postings)] += stay.n_postings
+    return FullText(
+        numbers={term: place for place, term in enumerate(term for term, at in numbers.items() if n_postings[at])},
+        starts=_starts(n_postings[n_postings > 0]),
+        rows=rows,
+        counts=counts,
+        lengths=lengths,
+        norms=_norms(lengths),
+    )
 
 
 def save_full_text(full_text: FullText, folder: Path) -> None:
@@ -124,22 +120,70 @@ def open_full_text(folder: Path) -> FullText:
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
-def _used(numbers: Mapping[str, int], column: NDArray[np.int64]) -> tuple[Sequence[str], NDArray[np.int64]]:
-    """Terms that are left, in the order of their numbers, and how many postings each has."""
-    n_postings = np.bincount(column, minlength=len(numbers))
-    return [term for term, number in numbers.items() if n_postings[number]], n_postings[n_postings > 0]
+class _New(NamedTuple):
+    """Postings of new chunks, by term and then by row."""
+
+    terms: NDArray[np.int64]
+    rows: Rows
+    counts: Counts
+    lengths: list[int]
 
 
-def _full_text(used: tuple[Sequence[str], NDArray[np.int64]], rows: Rows, counts: Counts, lengths: Rows) -> FullText:
-    names, n_postings = used
-    return FullText(
-        numbers={term: number for number, term in enumerate(names)},
-        starts=np.concatenate([[0], np.cumsum(n_postings)]).astype(np.int64),
-        rows=rows,
-        counts=counts,
-        lengths=lengths,
-        norms=_norms(lengths),
-    )
+class _Stay(NamedTuple):
+    """Postings of old chunks that stay, by term and then by row, under their new rows."""
+
+    rows: Rows
+    counts: Counts
+    n_postings: NDArray[np.int64]
+    """Of each old term."""
+
+
+def _counted(new_rows: Rows, texts: Iterable[str], numbers: dict[str, int]) -> _New:
+    """Count the terms of texts; terms that are met for the first time get the next numbers."""
+    # Arrays, not lists: a hundred thousand chunks have ten million postings.
+    found, at, counts = array("q"), array("i"), array("H")
+    lengths: list[int] = []
+    for row, text in zip(new_rows.tolist(), texts, strict=True):
+        counted = Counter(terms(text))
+        lengths.append(counted.total())
+        found.extend(numbers.setdefault(term, len(numbers)) for term in counted)
+        at.extend([row] * len(counted))
+        counts.extend(min(count, 65_535) for count in counted.values())
+    term_column, row_column = np.array(found, dtype=np.int64), np.array(at, dtype=np.int32)
+    order = np.lexsort((row_column, term_column))
+    return _New(term_column[order], row_column[order], np.array(counts, dtype=np.uint16)[order], lengths)
+
+
+def _moved(old: FullText, kept: Rows) -> _Stay:
+    """What stays of the old postings."""
+    rows = kept[old.rows]
+    counts = np.asarray(old.counts)
+    n_postings = np.diff(old.starts)
+    gone = np.flatnonzero(rows < 0)
+    if len(gone):
+        n_terms = len(n_postings)
+        n_postings = n_postings - np.bincount(np.searchsorted(old.starts, gone, side="right") - 1, minlength=n_terms)
+        rows, counts = rows[rows >= 0], counts[rows >= 0]
+    if not bool((np.diff(kept[kept >= 0]) > 0).all()):  # documents have changed places
+        order = np.lexsort((rows, np.repeat(np.arange(len(n_postings)), n_postings)))
+        rows, counts = rows[order], counts[order]
+    return _Stay(rows, counts, n_postings)
+
+
+def _places(stay: _Stay, new: _New) -> NDArray[np.intp]:
+    """Where each new posting goes among the old ones: nothing but the postings of its term is looked at."""
+    starts = _starts(stay.n_postings)
+    places = np.full(len(new.terms), len(stay.rows), dtype=np.intp)  # new terms come after all old ones
+    used, firsts = np.unique(new.terms, return_index=True)
+    for term, first, end in zip(used.tolist(), firsts, [*firsts[1:], len(new.terms)], strict=True):
+        if term < len(stay.n_postings):
+            of_term = stay.rows[starts[term] : starts[term + 1]]
+            places[first:end] = starts[term] + np.searchsorted(of_term, new.rows[first:end])
+    return places
+
+
+def _starts(n_postings: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(n_postings)]).astype(np.int64)
 
 
 def _norms(lengths: Rows) -> NDArray[np.float32]:

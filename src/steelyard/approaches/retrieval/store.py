@@ -17,7 +17,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from steelyard.approaches.retrieval.chunks import Chunk
+from steelyard.approaches.retrieval.files import Seen
 from steelyard.approaches.retrieval.fulltext import FullText, open_full_text
 from steelyard.approaches.retrieval.metadata import Facts
 from steelyard.errors import Problem, StorageFailed, StudyLocked
@@ -70,8 +71,8 @@ class Generation:
 
     path: Path
     manifest: Manifest
-    files: Mapping[str, str]
-    """Key of each file by its path."""
+    files: Mapping[str, Seen]
+    """Each file as it was read, by its path."""
     documents: tuple[IndexedDocument, ...]
     starts: NDArray[np.int64]
     """Where each chunk's line begins, shape (n_chunks + 1,)."""
@@ -179,12 +180,12 @@ def writing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(path, ignore_errors=True)  # one that is still being read stays where the system needs it
 
 
-def write_facts(part: Path, manifest: Manifest, files: Mapping[str, str], documents: Sequence[IndexedDocument]) -> None:
+def write_facts(
+    part: Path, manifest: Manifest, files: Mapping[str, Seen], documents: Sequence[IndexedDocument]
+) -> None:
     """Write manifest and documents."""
-    (part / "documents.json").write_bytes(
-        orjson.dumps({"files": dict(files), "documents": [asdict(one) for one in documents]})
-    )
-    (part / "manifest.json").write_bytes(orjson.dumps(asdict(manifest), option=orjson.OPT_INDENT_2))
+    (part / "documents.json").write_bytes(orjson.dumps({"files": dict(files), "documents": list(documents)}))
+    (part / "manifest.json").write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
 
 def write_chunks(part: Path, lines: Iterable[bytes], digests: NDArray[np.void]) -> None:
@@ -224,7 +225,7 @@ def _open(path: Path) -> Generation:
     return Generation(
         path=path,
         manifest=Manifest(**manifest),
-        files=said["files"],
+        files={source: Seen(**seen) for source, seen in said["files"].items()},
         documents=documents,
         starts=starts,
         digests=digests,
