@@ -11,6 +11,7 @@ from steelyard.measure.scorecard import Scorecard
 from steelyard.report.content import WorstCase
 from steelyard.report.format import count
 from steelyard.report.text import as_text
+from steelyard.task.abstaining import is_empty
 from steelyard.task.field_scorers import FieldVerdict
 
 FIELDS_LEAD = (
@@ -61,10 +62,10 @@ def fault_words(row: FieldRow) -> str:
 
 
 def value_text(value: Any) -> str:  # noqa: ANN401 - an output can hold anything JSON can
-    """A value for a cell: a list of objects one a line, the rest as it is.
+    r"""A value for a cell: a list of objects one a line, the rest as it is.
 
     >>> value_text([{"item": "rope", "amount": 3.5}, {"item": "hook", "amount": None}])
-    'item: rope, amount: 3.5\\nitem: hook, amount: none'
+    'item: rope, amount: 3.5\nitem: hook, amount: none'
     """
     if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
         return "\n".join(
@@ -80,7 +81,7 @@ class GivenValue:
 
     approach: str
     is_given: bool
-    """Whether there is a value; null and absent are none."""
+    """Whether there is a value; null, absent and empty are none."""
     value: Any
     verdict: FieldVerdict | None
     """`None` for a field that is not expected, and so not compared."""
@@ -92,7 +93,7 @@ class ComparedField:
 
     field: str
     is_expected: bool
-    """Whether there is an expected value; null and absent are none."""
+    """Whether there is an expected value; null, absent and empty are none."""
     expected: Any
     given: tuple[GivenValue, ...]
 
@@ -112,12 +113,12 @@ def compared_fields(case: WorstCase) -> tuple[ComparedField, ...]:
     return tuple(
         ComparedField(
             field=name,
-            is_expected=expected.get(name) is not None,
+            is_expected=not is_empty(expected.get(name)),
             expected=expected.get(name),
             given=tuple(
                 GivenValue(
                     approach=answer.approach,
-                    is_given=(answer.output or {}).get(name) is not None,
+                    is_given=not is_empty((answer.output or {}).get(name)),
                     value=(answer.output or {}).get(name),
                     verdict=answer.fields[name].verdict if name in answer.fields else None,
                 )
