@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from steelyard.decision.gates import Evidence, pass_gates
 from steelyard.decision.mistakes import find_mistakes
+from steelyard.decision.spec import GoalSpec
+from steelyard.decision.standings import draw_jointly
 from steelyard.decision.verdict import Gate, Mistake
 from steelyard.economics.ledger import ApproachFacts
+from steelyard.economics.spec import MoneySpec
 from steelyard.measure.results import from_rows
 from tests.measure.rows import row
 
@@ -68,6 +72,18 @@ def test_workflow_pays_when_it_lifts_success(n_right: int, answer: str) -> None:
     """Compared on the same cases with the best prompt alone."""
     found = evidence(simple("p", 60) + simple("w", n_right), facts("p"), facts("w", "workflow"))
     assert gates_of(found)["workflow_pays"].answer == answer
+
+
+@pytest.mark.parametrize(("cost", "answer"), [(0.5, "yes"), (3.0, "no"), (1.0, "unknown")])
+def test_where_both_are_useful_workflow_pays_by_what_a_success_costs(cost: float, answer: str) -> None:
+    """As many successes for half the money is a yes, for three times the money a no, without any further case."""
+    rows = simple("p", 80, cost_usd=1.0) + simple("w", 80, cost_usd=cost)
+    known = (facts("p"), facts("w"))  # the same hours, so that the calls alone decide
+    found = evidence(rows, facts("p"), facts("w", "workflow"))
+    draws = draw_jointly(found.results, {one.name: one for one in known}, MoneySpec(), GoalSpec(), ["p", "w"], seed=0)
+    gate = gates_of(replace(found, draws=draws))["workflow_pays"]
+    assert gate.answer == answer
+    assert "costs less per successful task than p with probability" in gate.evidence or answer == "unknown"
 
 
 def test_retrieval_that_helps_means_knowledge_failures_and_otherwise_a_probe_is_needed() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from steelyard.decision import cheapest, wording
+from steelyard.decision.call import BEATS
 from steelyard.decision.standings import JointDraws
 from steelyard.decision.verdict import Gate, GateAnswer
 from steelyard.economics.costs import is_tuned
@@ -155,6 +156,16 @@ def _workflow_pays(evidence: Evidence) -> Gate:
         hours += evidence.money.authoring_hours.prompt
         new = cheapest.run_new(f"one approach {missing} schema and repair", prompt or workflow, hours, *evidence.known)
         return _not_compared(gate, evidence, told, new)
+    draws = evidence.draws
+    if draws is not None and {workflow, prompt} <= set(draws.names):
+        # Both are useful: then it pays where it costs less, whether or not it succeeds more often.
+        p_cheaper = draws.p_cheaper(workflow, prompt)
+        told = (
+            f"{workflow} costs less per successful task than {prompt} with probability {wording.likelihood(p_cheaper)};"
+            f" {_comparison_evidence(evidence.compare(workflow, prompt))}"
+        )
+        if p_cheaper >= BEATS or p_cheaper <= 1 - BEATS:
+            return gate("yes" if p_cheaper >= BEATS else "no", told)
     return _answered_by(gate, evidence, workflow, prompt)
 
 

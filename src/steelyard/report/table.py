@@ -204,6 +204,8 @@ def no_ledger_reasons(economics: Economics) -> list[str]:
 
 def settle_text(verdict: Verdict) -> str:
     """How many more cases the choice wants."""
+    if verdict.cases_to_settle is None and verdict.p_best is None:
+        return "more, before anything can be said"
     if verdict.cases_to_settle is None:
         return "cases alone would not settle it"
     if verdict.cases_to_settle == 0:
