@@ -32,7 +32,7 @@ BOUND_S = 120.0
 PEER_C = replace(C, n_cases=2_000)
 """Workload C for peers: a tenth of the cases, since all of them would take some peers many minutes."""
 
-Section = Literal["engine", "cli", "scale", "coverage", "decision", "peers"]
+Section = Literal["engine", "cli", "workflow", "scale", "coverage", "decision", "peers"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 """In the order in which they run: what is timed comes first, and peers, who have no limits, last."""
 
@@ -95,6 +95,11 @@ def checks_of(section: Section) -> list[Check]:
     # Imported when run: what one section needs, another one need not load.
     if section == "cli":
         return cli_checks()
+    if section == "workflow":
+        from benchmarks import workflow
+
+        _say("invoices: own work of checks and repair, then the split side by side and in a row ...")
+        return workflow.section()
     if section == "scale":
         from benchmarks import scale
 

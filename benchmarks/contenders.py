@@ -121,7 +121,7 @@ def measure(
     rows: list[dict[str, float]] = []
     began = time.perf_counter()
     while len(rows) < n_runs and (not rows or time.perf_counter() - began < enough_s):
-        with _stub(workload.latency_ms, contender.reply) as url:
+        with stub(workload.latency_ms, contender.reply) as url:
             rows.append(_run_once(contender, workload, url, bound_s=bound_s))
     return Taken(
         n_cases=workload.n_cases,
@@ -159,6 +159,23 @@ def installed(peer: Peer) -> Peer:
                 raise BenchmarkFailed(f"{peer.name} cannot be installed: {_last_line(process.stderr)}")
         done.touch()
     return replace(peer, python=str(python))
+
+
+@contextlib.contextmanager
+def stub(latency_ms: float, reply: str) -> Iterator[str]:
+    """The stub in a process of its own, on the last core."""
+    command = [sys.executable, "-m", "steelyard.models.stub_server", "--latency-ms", str(latency_ms), "--reply", reply]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin
+    assert process.stdout
+    with contextlib.suppress(AttributeError, OSError):  # macOS and Windows cannot pin
+        os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.wait(timeout=10)
+        process.stdout.close()
 
 
 # Private
@@ -228,23 +245,6 @@ def _first_request_s(contender: Contender) -> float:
             raise BenchmarkFailed(f"{contender.name} sent nothing within {_LONGEST_START_S:g} s") from None
         finally:
             _end(process)
-
-
-@contextlib.contextmanager
-def _stub(latency_ms: float, reply: str) -> Iterator[str]:
-    """The stub in a process of its own, on the last core."""
-    command = [sys.executable, "-m", "steelyard.models.stub_server", "--latency-ms", str(latency_ms), "--reply", reply]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin
-    assert process.stdout
-    with contextlib.suppress(AttributeError, OSError):  # macOS and Windows cannot pin
-        os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.stdin.close()
-        process.wait(timeout=10)
-        process.stdout.close()
 
 
 def _cache_folder() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,11 +55,13 @@ async def run_job(job: Job) -> None:
     await endpoint.close()
 
 
-def prepare_approach(name: str, spec: ApproachSpec, task: Task, folder: Path, *, model: str) -> Prepared:
-    """An approach that asks the endpoint `ENDPOINT` and needs no train cases."""
+def prepare_approach(
+    name: str, spec: ApproachSpec, task: Task, folder: Path, *, model: str, train: Sequence[Case] = ()
+) -> Prepared:
+    """An approach that asks the endpoint `ENDPOINT`; its examples come from `train`."""
     bench = Workbench(
         task=task,
-        train=(),
+        train=tuple(train),
         dev=(),
         folder=folder,
         endpoints={ENDPOINT: EndpointFacts(model=model, native_schema=True, context_tokens=None)},
