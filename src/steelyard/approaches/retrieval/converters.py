@@ -20,7 +20,7 @@ CONVERTING = 1
 """Raised by one whenever a converter would give other blocks."""
 MAX_UNPACKED_MB = 500
 """A DOCX file, which is a zip, is refused if it unpacks to more."""
-_UNSEEN = ("script", "style", "noscript", "template", "head", "nav", "svg", "iframe")
+_UNSEEN = ("script", "style", "noscript", "template", "head", "title", "nav", "svg", "iframe")
 """Parts of a page that no reader sees, or that repeat on every page."""
 
 

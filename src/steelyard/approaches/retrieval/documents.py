@@ -126,10 +126,11 @@ def read_knowledge(
             else:
                 hint = "scanned pages need text recognition first" if suffix_of(file.name) == ".pdf" else None
                 skipped.append(Problem(what="the document holds no text", where=place, hint=hint))
-        files.append(FileRead(source=file.name, seen=seen, documents=tuple(documents)))
+        if documents:  # a file without any is read and told of again next time
+            files.append(FileRead(source=file.name, seen=seen, documents=tuple(documents)))
     if problems:
         raise InputError(problems)
-    if not any(file.documents is None or file.documents for file in files):
+    if not files:
         hint = f"put files there that end in {', '.join(SUFFIXES)}"
         none = Problem(what="there is no document", where="study.yaml:knowledge.documents", hint=hint)
         raise InputError([none, *skipped])

@@ -5,6 +5,7 @@ Why not SQLite FTS5 or bm25s: docs/decisions/0015-retrieval-index.md.
 
 from __future__ import annotations
 
+import itertools
 import math
 from array import array
 from collections import Counter
@@ -175,7 +176,8 @@ def _places(stay: _Stay, new: _New) -> NDArray[np.intp]:
     starts = _starts(stay.n_postings)
     places = np.full(len(new.terms), len(stay.rows), dtype=np.intp)  # new terms come after all old ones
     used, firsts = np.unique(new.terms, return_index=True)
-    for term, first, end in zip(used.tolist(), firsts, [*firsts[1:], len(new.terms)], strict=True):
+    bounds = [*firsts.tolist(), len(new.terms)]
+    for term, (first, end) in zip(used.tolist(), itertools.pairwise(bounds), strict=True):
         if term < len(stay.n_postings):
             of_term = stay.rows[starts[term] : starts[term + 1]]
             places[first:end] = starts[term] + np.searchsorted(of_term, new.rows[first:end])
