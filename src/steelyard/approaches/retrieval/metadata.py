@@ -56,7 +56,9 @@ def read_facts(said: Mapping[str, Any], *, where: str) -> Facts:
     tags = [tag.strip() for tag in access.split(";")] if isinstance(access, str) else access or []
     if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
         hint = "write access: [hr, managers]; in a CSV file hr;managers"
-        problems.append(Problem(what=f"access is not a list of tags: {access!r}", where=f"{where}:access", hint=hint))
+        problems.append(
+            Problem(what=f"access is not a list of tags: {_said(access)}", where=f"{where}:access", hint=hint)
+        )
         tags = []
     others = {**_mapping(said.get("meta")), **_mapping(said.get("metadata"))}
     others |= {key: value for key, value in said.items() if key not in (*_OWN, "meta", "metadata", "text", "path")}
@@ -151,7 +153,7 @@ def _text(value: object, key: str, where: str, problems: list[Problem]) -> str |
     if value is None:
         return None
     if isinstance(value, bool | dict | list) or not str(value).strip():
-        problems.append(Problem(what=f"{key} is not a name: {value!r}", where=f"{where}:{key}"))
+        problems.append(Problem(what=f"{key} is not a name: {_said(value)}", where=f"{where}:{key}"))
         return None
     return " ".join(str(value).split())
 
@@ -164,11 +166,16 @@ def _date(value: object, key: str, where: str, problems: list[Problem]) -> date 
     if isinstance(value, date):
         return value
     try:
-        return datetime.fromisoformat(str(value).strip()).date()
+        return datetime.fromisoformat(value.strip() if isinstance(value, str) else "").date()
     except ValueError:
-        what = f"{key} is not a date: {value!r}"
+        what = f"{key} is not a date: {_said(value)}"
         problems.append(Problem(what=what, where=f"{where}:{key}", hint="write it as YYYY-MM-DD"))
         return None
+
+
+def _said(value: object) -> str:
+    """A value for a message; only of plain ones the value itself, since YAML can write endless ones in a few lines."""
+    return repr(value)[:80] if isinstance(value, str | bool | int | float) else f"a {type(value).__name__}"
 
 
 def _plain(value: object) -> Value | tuple[Value, ...] | None:

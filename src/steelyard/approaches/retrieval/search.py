@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
@@ -186,6 +187,32 @@ class KnowledgeIndex:
             source=document.source,
             facts=document.facts,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retriever:
+    """An index with the settings of one approach: from the input of a case to passages."""
+
+    index: KnowledgeIndex
+    settings: SearchSettings = SearchSettings()
+    fields: tuple[str, ...] = ()
+    """Input fields that make up the question; left out, all."""
+    rerank: Rerank | None = None
+    reranker: str = ""
+    """Which one it is, for the digest."""
+
+    @property
+    def digest(self) -> str:
+        """Content address of documents, cutting, embedder and settings: what an approach's answers rest on."""
+        body = [self.index.digest, self.settings, self.fields, self.reranker, RANK_OFFSET]
+        return hashlib.blake2b(orjson.dumps(body), digest_size=16).hexdigest()
+
+    def search(
+        self, fields: Mapping[str, Any], *, as_of: date | None = None, access: Sequence[str] = ()
+    ) -> list[Passage]:
+        """The passages for a case, best first; see `KnowledgeIndex.search`."""
+        question = question_text(fields, self.fields)
+        return self.index.search(question, self.settings, as_of=as_of, access=access, rerank=self.rerank)
 
 
 def question_text(fields: Mapping[str, Any], names: Sequence[str] = ()) -> str:
