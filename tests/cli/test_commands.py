@@ -407,3 +407,9 @@ def test_check_compiles_every_approach(tmp_path: Path, stub: StubServer) -> None
     ):
         assert said in ran.err
     assert stub.n_requests == 0
+
+
+def test_check_accepts_a_split_without_examples(tmp_path: Path, stub: StubServer) -> None:
+    """Checking compiles a prompt as it stands: what it leaves out is not filled in."""
+    approaches = ["a: {model: stub, workflow: {repair: 1}}", "b: {model: stub, prompt: {examples: 2, choose: diverse}}"]
+    assert steelyard("check", write_study(tmp_path / "s", stub.url, approaches=approaches)).code == 0

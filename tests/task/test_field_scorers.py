@@ -46,6 +46,8 @@ def task_with(scoring: dict[str, Any], folder: Path = Path(), **more: object) ->
         ("date", "5 March 2026", "2026-03-05", 1),
         ("date", "March 2026", "2026-03-01", 0),
         ("date", "soon", "2026-03-05", 0),
+        ("date", "25032018", "25032018", 1),
+        ("date", "25 March 2018", "25032018", 0),
         ("set", ["b", "A"], ["a", "b"], 1),
         ("set", ["a"], ["a", "b"], 2 / 3),
         ("set", ["a", "a"], ["a", "b"], 0.5),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from steelyard.approaches.approach import Ask
 from steelyard.engine.ask import GIVEN_UP, Calls
 from steelyard.engine.budget import Budget, most_usd
 from steelyard.engine.journal import Journal
@@ -67,10 +68,6 @@ class Estimate:
 class _FirstRequest(BaseException):
     """Ends a task at its first request; no `Exception`, so that no approach takes it for a fault it may handle."""
 
-    def __init__(self, request: ChatRequest) -> None:
-        super().__init__()
-        self.request = request
-
 
 async def dry_run(
     work: Sequence[Work], *, endpoints: Mapping[str, ManagedEndpoint], journal: Journal | None
@@ -97,31 +94,32 @@ async def _estimate(work: Work, endpoints: Mapping[str, ManagedEndpoint], journa
     likely: float | None = 0.0
     most: float | None = 0.0
     for case, _, repeat in sample:
+        noted: list[ChatRequest] = []
         try:
-            await work.approach.answer(case.visible(), _note_first)
-            continue
-        except _FirstRequest as first:
-            request = first.request
+            await work.approach.answer(case.visible(), _noting(noted))
+        except _FirstRequest:
+            pass
         except SteelyardError:
             raise
         except Exception:  # noqa: BLE001, S112 - it would crash in the run as well, without a call
             continue
-        managed = endpoints[request.endpoint]
-        known = None if calls is None or journal is None else journal.lookup(calls.digest(request, repeat=repeat))
-        if known is not None and known.status not in GIVEN_UP:
-            n_replayed += 1
-            continue
-        n_calls += 1
-        tokens = likely_prompt_tokens(request)
-        prompt_tokens += tokens
-        completion_tokens += request.max_tokens
-        # A second is a guess for a call on this machine; only there do seconds count.
-        price = managed.endpoint.price.of_call(
-            prompt_tokens=tokens, cached_tokens=0, completion_tokens=request.max_tokens, seconds=1.0
-        )
-        bound = most_usd(request, managed)
-        likely = None if likely is None or price is None else likely + price
-        most = None if most is None or bound is None else most + bound
+        for request in noted:
+            managed = endpoints[request.endpoint]
+            known = None if calls is None or journal is None else journal.lookup(calls.digest(request, repeat=repeat))
+            if known is not None and known.status not in GIVEN_UP:
+                n_replayed += 1
+                continue
+            n_calls += 1
+            tokens = likely_prompt_tokens(request)
+            prompt_tokens += tokens
+            completion_tokens += request.max_tokens
+            # A second is a guess for a call on this machine; only there do seconds count.
+            price = managed.endpoint.price.of_call(
+                prompt_tokens=tokens, cached_tokens=0, completion_tokens=request.max_tokens, seconds=1.0
+            )
+            bound = most_usd(request, managed)
+            likely = None if likely is None or price is None else likely + price
+            most = None if most is None or bound is None else most + bound
     scale = len(left) / len(sample) if sample else 0.0
     return ApproachEstimate(
         approach=work.approach.name,
@@ -136,5 +134,11 @@ async def _estimate(work: Work, endpoints: Mapping[str, ManagedEndpoint], journa
     )
 
 
-async def _note_first(request: ChatRequest, *, step: str = "answer", extra: bool = False) -> Attempt:
-    raise _FirstRequest(request)
+def _noting(noted: list[ChatRequest]) -> Ask:
+    """A door that notes requests; steps side by side all come to theirs before the first one's end reaches them."""
+
+    async def note(request: ChatRequest, *, step: str = "answer", extra: bool = False) -> Attempt:
+        noted.append(request)
+        raise _FirstRequest
+
+    return note

@@ -38,5 +38,6 @@ def check_approaches(plan: Plan) -> tuple[str, ...]:
 
 def _without_preparation(spec: ApproachSpec) -> ApproachSpec:
     """The same prompt and workflow, without looking anything up or learning anything."""
-    prompt = spec.prompt.model_copy(update={"choose": "spread"})
+    # Choosing diverse examples embeds the train split; which ones are shown makes no difference here.
+    prompt = spec.prompt.model_copy(update={"choose": "spread"}) if spec.prompt.examples else spec.prompt
     return spec.model_copy(update={"retrieval": None, "tuning": None, "prompt": prompt})

@@ -114,7 +114,8 @@ def _money(value: object, expected: object, scoring: FieldScoring) -> float:
 
 def _date(value: object, expected: object, scoring: FieldScoring) -> float:
     found, wanted = (day(one, day_first=scoring.day_first) for one in (value, expected))
-    return float(found is not None and found == wanted)
+    # A label that names no day cannot be compared as one; the same words are right all the same.
+    return float(same_folded(value, expected) if wanted is None else found == wanted)
 
 
 def _set(value: object, expected: object, scoring: FieldScoring) -> float:
