@@ -32,7 +32,7 @@ BOUND_S = 120.0
 PEER_C = replace(C, n_cases=2_000)
 """Workload C for peers: a tenth of the cases, since all of them would take some peers many minutes."""
 
-Section = Literal["engine", "cli", "workflow", "scale", "coverage", "decision", "peers"]
+Section = Literal["engine", "cli", "workflow", "scale", "retrieval", "coverage", "decision", "peers"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 """In the order in which they run: what is timed comes first, and peers, who have no limits, last."""
 
@@ -105,6 +105,11 @@ def checks_of(section: Section) -> list[Check]:
 
         _say(f"steelyard score and decide on {scale.N_CASES:,} cases x {len(scale.APPROACHES)} approaches ...")
         return scale.section()
+    if section == "retrieval":
+        from benchmarks import retrieval
+
+        _say("recall on real questions, then 100,000 made-up chunks ...")
+        return retrieval.section()
     if section == "coverage":
         from benchmarks import coverage
 
