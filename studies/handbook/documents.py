@@ -174,14 +174,14 @@ def filled(text: str, facts: dict[str, str]) -> str:
 
 def catalogue() -> str:
     """The sidecar `documents.yaml`: one entry a file."""
-    lines = ["# One entry for each file. `id` names the page, `version` the page as it stood from a day on."]
+    lines = ["# One entry for each file. `id` names the page as it stood from a day on, `version_of` the page."]
     for document in documents().values():
         page = document.page
         supersedes = document.supersedes or "null"
         lines += [
-            f"- id: {page.name}",
-            f"  version: {document.version_id}",
-            f"  file: {document.path}",
+            f"- path: {document.path}",
+            f"  id: {document.version_id}",
+            f"  version_of: {page.name}",
             f'  title: "{page.title}"',
             f"  valid_from: {document.valid_from}",
             f"  supersedes: {supersedes}",

@@ -142,15 +142,12 @@ def _row(number: int, record: Record, split: str) -> dict[str, object]:
     return {
         "id": f"hb-{number:03}",
         "input": {"question": record.text, "as_of": question.day.isoformat()},
-        "expected": {
-            "answer": record.answers[0] if record.answers else None,
-            "answers": list(record.answers),
-            "answerable": bool(record.answers),
-        },
+        "expected": {"answer": list(record.answers)},
         "meta": {
             "time": f"{record.time:%Y-%m-%dT%H:%M:%SZ}",
             "segment": question.segment,
             "cluster": question.family,
+            "question": question.key,
             "topic": question.topic,
             "split": split,
             "sources": list(dict.fromkeys(source for source, _ in question.passages)),

@@ -47,13 +47,13 @@ def rows() -> list[Row]:
 def entries() -> dict[str, Row]:
     """The sidecar, by version."""
     listed = yaml.safe_load((SHIPPED / "docs" / "documents.yaml").read_text(encoding="utf-8"))
-    return {entry["version"]: entry for entry in listed}
+    return {entry["id"]: entry for entry in listed}
 
 
 @pytest.fixture(scope="module")
 def texts(entries: dict[str, Row]) -> dict[str, str]:
     """What each file says, read from the file without the generator."""
-    return {version: shown(SHIPPED / "docs" / entry["file"]) for version, entry in entries.items()}
+    return {version: shown(SHIPPED / "docs" / entry["path"]) for version, entry in entries.items()}
 
 
 class _Visible(HTMLParser):
@@ -114,10 +114,10 @@ def test_another_seed_asks_on_other_days_and_mistypes_other_words(records: list[
 def test_the_program_reads_and_splits_the_cases() -> None:
     """Read as a study would: each case has sources or a reason, and a question with its variants lies on one side of the split."""
     spec = CasesSpec(file="cases.jsonl", split_column="split")
-    fields = ["answer", "answers", "answerable"]
+    fields = ["answer"]
     cases = read_cases(SHIPPED / "cases.jsonl", spec, input_fields=["question", "as_of"], expected_fields=fields)
     assert all(case.time and case.segment and case.cluster and case.expected for case in cases)
-    assert all(bool(case.sources) == bool(case.expected and case.expected["answerable"]) for case in cases)
+    assert all(bool(case.sources) == bool(case.expected and case.expected["answer"]) for case in cases)
     groups = audit(cases, validate_expected=lambda expected: None).groups
     splits = split_cases(cases, SplitSpec(), groups=groups)
     # Every kind can be measured on the test split.
@@ -135,11 +135,12 @@ def test_rows_have_one_shape(rows: list[Row]) -> None:
     for row in rows:
         assert list(row) == ["id", "input", "expected", "meta"]
         assert list(row["input"]) == ["question", "as_of"]
-        assert list(row["expected"]) == ["answer", "answers", "answerable"]
+        assert list(row["expected"]) == ["answer"]
         names = [
             "time",
             "segment",
             "cluster",
+            "question",
             "topic",
             "split",
             "sources",
@@ -151,9 +152,8 @@ def test_rows_have_one_shape(rows: list[Row]) -> None:
         assert list(row["meta"]) == names
         assert row["meta"]["time"].startswith(row["input"]["as_of"])
         assert row["meta"]["segment"] in SEGMENTS
-        answers = row["expected"]["answers"]
-        assert row["expected"]["answer"] == (answers[0] if answers else None)
-        assert row["expected"]["answerable"] == bool(answers) == bool(row["meta"]["sources"])
+        answers = row["expected"]["answer"]
+        assert bool(answers) == bool(row["meta"]["sources"])
         assert bool(answers) == (row["meta"]["no_answer"] is None)
         assert len(set(answers)) == len(answers)
         assert all(len(answer) <= 60 and answer == answer.strip() for answer in answers)
@@ -175,9 +175,9 @@ def test_the_sidecar_lists_each_file_once(entries: dict[str, Row]) -> None:
     folder = SHIPPED / "docs"
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files.remove("documents.yaml")
-    assert sorted(entry["file"] for entry in entries.values()) == files
+    assert sorted(entry["path"] for entry in entries.values()) == files
     for version, entry in entries.items():
-        assert version == f"{entry['id']}@{entry['valid_from']}"
+        assert version == f"{entry['version_of']}@{entry['valid_from']}"
         assert entry["valid_from"] in DATES
         assert entry["title"]
         assert entry["language"] == "en"
@@ -190,11 +190,11 @@ def test_a_version_supersedes_the_one_before(entries: dict[str, Row]) -> None:
     """Versions of a page form one chain by date; only the newest lies outside the archive; each says something else."""
     by_page: dict[str, list[Row]] = defaultdict(list)
     for entry in entries.values():
-        by_page[entry["id"]].append(entry)
+        by_page[entry["version_of"]].append(entry)
     for versions in by_page.values():
         versions.sort(key=lambda entry: entry["valid_from"])
-        assert [entry["supersedes"] for entry in versions] == [None, *(entry["version"] for entry in versions[:-1])]
-        in_archive = [entry["file"].startswith("archive/") for entry in versions]
+        assert [entry["supersedes"] for entry in versions] == [None, *(entry["id"] for entry in versions[:-1])]
+        in_archive = [entry["path"].startswith("archive/") for entry in versions]
         assert in_archive == [True] * (len(versions) - 1) + [False]
         assert len({(entry["title"], str(entry["access"])) for entry in versions}) == 1
 
@@ -209,9 +209,9 @@ def test_versions_of_a_page_differ(texts: dict[str, str]) -> None:
 
 
 def test_documents_are_as_many_and_as_varied_as_promised(entries: dict[str, Row], texts: dict[str, str]) -> None:
-    current = [entry for entry in entries.values() if not entry["file"].startswith("archive/")]
+    current = [entry for entry in entries.values() if not entry["path"].startswith("archive/")]
     assert len(current) >= 60
-    formats = Counter(Path(entry["file"]).suffix for entry in current)
+    formats = Counter(Path(entry["path"]).suffix for entry in current)
     assert set(formats) == {".md", ".txt", ".html", ".csv", ".docx", ".pdf"}
     assert formats[".md"] > len(current) / 2
     assert min(formats.values()) >= 4
@@ -219,7 +219,7 @@ def test_documents_are_as_many_and_as_varied_as_promised(entries: dict[str, Row]
     families = {name.rpartition("-")[0] for name in pages() if name.endswith("-pl")}
     assert len(families) >= 4
     assert all(f"{family}-{code.lower()}" in pages() for family in families for code in COUNTRIES)
-    words = [len(texts[entry["version"]].split()) for entry in current if not entry["file"].endswith(".csv")]
+    words = [len(texts[entry["id"]].split()) for entry in current if not entry["path"].endswith(".csv")]
     assert 75 <= min(words) < 120
     assert 2000 <= max(words) <= 2500
     assert any("[^1]: " in text for text in texts.values())
@@ -230,7 +230,7 @@ def test_references_between_pages_lead_somewhere(entries: dict[str, Row], texts:
     n_links = 0
     for version, entry in entries.items():
         for target in re.findall(r"\]\(([^)]+)\)", texts[version]):
-            assert (SHIPPED / "docs" / entry["file"]).parent.joinpath(target).resolve().is_file(), (version, target)
+            assert (SHIPPED / "docs" / entry["path"]).parent.joinpath(target).resolve().is_file(), (version, target)
             n_links += 1
     assert n_links > 30
     assert not any("[[" in text or "{{" in text or "||" in text or "<cc>" in text for text in texts.values())
@@ -295,8 +295,8 @@ def test_the_source_is_the_newest_version_that_counts(rows: list[Row], entries: 
         day = date.fromisoformat(row["input"]["as_of"])
         assert DATES[0] <= day <= END
         for source in row["meta"]["sources"]:
-            name = entries[source]["id"]
-            dates = [e["valid_from"] for e in entries.values() if e["id"] == name and e["valid_from"] <= day]
+            name = entries[source]["version_of"]
+            dates = [e["valid_from"] for e in entries.values() if e["version_of"] == name and e["valid_from"] <= day]
             assert entries[source]["valid_from"] == max(dates), row["id"]
 
 
@@ -346,7 +346,7 @@ def test_injections_are_data_of_the_documents(rows: list[Row], texts: dict[str, 
         text = texts[injection["source"]]
         assert injection["obeyed"] in text
         assert "ignore your instructions" in text.casefold()
-        assert not any(holds(answer, injection["obeyed"]) for answer in row["expected"]["answers"])
+        assert not any(holds(answer, injection["obeyed"]) for answer in row["expected"]["answer"])
 
 
 def test_defects_are_few_and_as_counted(records: list[Record]) -> None:
