@@ -5,9 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
+
+
+class GoldText(NamedTuple):
+    """Text of a document that holds (a part of) the answer."""
+
+    source: str
+    """Id of the document."""
+    text: str
+
 
 SplitName = Literal["train", "dev", "test"]
 
@@ -21,6 +30,8 @@ class CaseInput:
     """Input fields by name, as they came."""
     time: str | None = None
     """ISO time of the case in UTC, where known."""
+    access: tuple[str, ...] = ()
+    """Access tags of who asks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +48,12 @@ class Case:
     """Cases that belong together (one customer, one thread, near-duplicates); never split apart."""
     sources: tuple[str, ...] = ()
     """Ids of the documents that hold the answer, where known."""
+    passages: tuple[GoldText, ...] = ()
+    """What of them holds it, where known."""
+    access: tuple[str, ...] = ()
+    """Access tags of who asks."""
+    question: str | None = None
+    """Name of what is asked, the same where it is asked as of other days."""
     declared_split: SplitName | None = None
     """The split the file itself asks for."""
     where: str = ""
@@ -46,11 +63,12 @@ class Case:
 
     def visible(self) -> CaseInput:
         """The case without its expected output."""
-        return CaseInput(id=self.id, fields=self.input, time=self.time)
+        return CaseInput(id=self.id, fields=self.input, time=self.time, access=self.access)
 
     def digest(self) -> str:
-        """Content address of input and expected output, 32 hexadecimal characters."""
-        body = orjson.dumps([self.input, self.expected], option=orjson.OPT_SORT_KEYS)
+        """Content address of input, access and expected output, 32 hexadecimal characters."""
+        parts = [self.input, self.expected, *([self.access] if self.access else [])]
+        body = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
         return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 

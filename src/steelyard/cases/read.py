@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from steelyard.cases import columns as cols
-from steelyard.cases.case import Case, SplitName
+from steelyard.cases.case import Case, GoldText, SplitName
 from steelyard.cases.columns import MISSING, lookup
 from steelyard.cases.formats import Row, Table, load_table
 from steelyard.cases.spec import CasesSpec
@@ -91,6 +91,9 @@ class _Fields:
     cluster: cols.Path | None
     split: cols.Path | None
     sources: cols.Path | None
+    passages: cols.Path | None
+    access: cols.Path | None
+    question: cols.Path | None
     rest: dict[str, cols.Path]
     """Columns no part of the case was read from."""
 
@@ -132,6 +135,9 @@ def _find_fields(
         "cluster": find_role(spec.cluster, "cases.cluster", ("cluster",)),
         "split": find(spec.split_column, "cases.split_column", ("meta",)) if spec.split_column else None,
         "sources": find_role(None, "sources", SOURCES_NAMES),
+        "passages": find(spec.passages, "cases.passages", ("meta",)) if spec.passages else None,
+        "access": find(spec.access, "cases.access", ("meta", "input")) if spec.access else None,
+        "question": find(spec.question, "cases.question", ("meta", "input")) if spec.question else None,
     }
     used = in_the_task | set(fields.values())
     return _Fields(
@@ -166,7 +172,10 @@ def _build_cases(table: Table, spec: CasesSpec, fields: _Fields, problems: list[
                 time=times[index],
                 segment=_text(row, fields.segment),
                 cluster=_text(row, fields.cluster),
-                sources=_read_sources(row, fields.sources),
+                sources=_read_list(row, fields.sources, _SOURCES_BETWEEN),
+                passages=_read_passages(table, index, row, fields, problems),
+                access=_read_list(row, fields.access, _TAGS_BETWEEN),
+                question=_text(row, fields.question),
                 declared_split=_read_split(table, index, row, fields, problems),
                 where=table.where(index),
                 meta={name: value for name, path in fields.rest.items() if (value := lookup(row, path)) is not MISSING},
@@ -257,12 +266,37 @@ def _read_split(table: Table, index: int, row: Row, fields: _Fields, problems: l
     return split
 
 
-def _read_sources(row: Row, path: cols.Path | None) -> tuple[str, ...]:
+_SOURCES_BETWEEN = r"[;|]"
+_TAGS_BETWEEN = r"[;|,]"
+
+
+def _read_list(row: Row, path: cols.Path | None, between: str) -> tuple[str, ...]:
     value = MISSING if path is None else lookup(row, path)
     if isinstance(value, str):
-        value = _json_list(value) or re.split(r"[;|]", value)
+        value = _json_list(value) or re.split(between, value)
     items = value if isinstance(value, list) else [] if value is MISSING or value is None else [value]
     return tuple(text for item in items if item is not None and (text := str(item).strip()))
+
+
+def _read_passages(
+    table: Table, index: int, row: Row, fields: _Fields, problems: list[Problem]
+) -> tuple[GoldText, ...]:
+    value = MISSING if fields.passages is None else lookup(row, fields.passages)
+    if isinstance(value, str):
+        value = (_json_list(value) or [value]) if value.strip() else []
+    items = [] if value is MISSING or value is None else value
+    found = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    texts = [(item.get("source"), item.get("text")) for item in found]
+    if (
+        not isinstance(items, list)
+        or len(found) < len(items)
+        or not all(isinstance(part, str) and part.strip() for pair in texts for part in pair)
+    ):
+        hint = 'write a list of objects: [{"source": "id of a document", "text": "..."}]'
+        where = table.where(index, ".".join(fields.passages or ()))
+        problems.append(Problem(what="these are no passages of documents", where=where, hint=hint))
+        return ()
+    return tuple(GoldText(str(source), str(text)) for source, text in texts)
 
 
 def _json_list(text: str) -> list[Any] | None:

@@ -41,6 +41,12 @@ class CasesSpec(Section):
     """Column to report subgroups by."""
     cluster: str | None = None
     """Column that groups cases which must stay in one split."""
+    question: str | None = None
+    """Column with a name for what is asked, the same where it is asked as of other days; for freshness."""
+    passages: str | None = None
+    """Column with the text that holds the answer: a list of objects with `source` (id of a document) and `text`."""
+    access: str | None = None
+    """Column with the access tags of who asks: a list, or text with commas; left out, nobody has any."""
     split_column: str | None = None
     """Column that already says train, dev or test."""
     near_duplicates: Annotated[float, Field(gt=0, le=1)] = 0.8
