@@ -121,7 +121,7 @@ def load_base(path: Path) -> BaseModel:
         The model; its tensors are float16 (float32 for norms), memory-mapped where they come from the cached file.
 
     Raises:
-        InputError: The file is no GGUF file, or of a kind that cannot be trained here.
+        InputError: The file is no GGUF file, of a kind that cannot be trained here, or without a chat template.
         MissingExtra: The extra `tune` is not installed.
     """
     require("gguf", "safetensors", "tokenizers", feature="training a LoRA", extra="tune")
@@ -136,6 +136,14 @@ def load_base(path: Path) -> BaseModel:
     else:
         facts, tensors = _read_gguf(path)
         _keep(cached, facts, tensors)
+    if not facts["chat_template"]:
+        raise InputError(
+            Problem(
+                what="this model has no chat template, so it is not known how a conversation is said to it",
+                where=str(path),
+                hint="take the instruct version of the model, which has one",
+            )
+        )
     return BaseModel(path=path, sha256=sha256, tensors=tensors, **facts | {"shape": Shape(**facts["shape"])})
 
 

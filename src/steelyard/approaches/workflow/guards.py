@@ -6,6 +6,7 @@ Every guard is a heuristic. It says what it saw; it proves nothing about what it
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -68,6 +69,11 @@ def guard(fields: Mapping[str, Any], spec: GuardSpec) -> Guarded:
         if spec.action == "redact":
             mended[name] = _redacted(text, spec)
     return Guarded(tuple(findings), mended)
+
+
+def personal_data(text: str) -> Counter[PiiKind]:
+    """How often each kind of personal data occurs in a text."""
+    return Counter(kind for kind, _ in _personal(text))
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
