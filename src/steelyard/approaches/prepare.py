@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steelyard.approaches.approach import Prepared, Setup
 from steelyard.approaches.asking import Asking
 from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.prompted import Prompted, fingerprint
 from steelyard.approaches.prompting import ChooseExamples
+from steelyard.approaches.question import Question
+from steelyard.approaches.retrieval.use_spec import KnowledgeUse
 from steelyard.approaches.spec import ApproachSpec, RetrievalSpec
+from steelyard.approaches.tuning.repeats import without_repeats
 from steelyard.approaches.workbench import EndpointFacts, Workbench
 from steelyard.cases.case import Case, CaseInput
 from steelyard.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from steelyard.approaches.retrieval.context import PreparedKnowledge
 
 
 def prepare(name: str, spec: ApproachSpec, bench: Workbench) -> Prepared:
@@ -42,7 +48,7 @@ def prepare(name: str, spec: ApproachSpec, bench: Workbench) -> Prepared:
     if spec.tuning is not None and spec.tuning.method == "head":
         from steelyard.approaches.tuning.head import prepare_head
 
-        return prepare_head(name, spec.tuning, bench)
+        return prepare_head(name, spec.tuning, replace(bench, train=without_repeats(bench.train)))
     if spec.model == "none":
         return _prepare_nearest(name, spec.retrieval or RetrievalSpec(), bench)
     return _prepare_prompted(name, spec, bench)
@@ -68,7 +74,7 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
     choose_examples: ChooseExamples | None = None
     index_digest: str | None = None
     setups: list[Setup] = []
-    if spec.retrieval is not None:
+    if spec.retrieval is not None and spec.retrieval.examples:
         from steelyard.approaches.retrieval.index import build_index
 
         index = build_index(bench.train, task=bench.task, embed=bench.embedder(), folder=bench.folder, say=bench.say)
@@ -80,12 +86,25 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
         choose_examples = choose
         setups.append(_setup(bench, seconds=index.seconds, n_examples=len(index.cases), reused=index.reused))
         started += index.seconds
-    asking = Asking(bench=bench, endpoint=spec.model, facts=facts, choose_examples=choose_examples)
+    knowledge = _knowledge(name, spec, facts, bench)
+    if knowledge is not None:
+        index_digest = "/".join(one for one in (index_digest, knowledge.context.digest) if one)
+        own_setup = _setup(bench, seconds=knowledge.seconds, reused=knowledge.reused)
+        setups.append(replace(own_setup, card={"knowledge": {**knowledge.card, "cost_usd": own_setup.cost_usd}}))
+        started = time.perf_counter() if choose_examples is None else started
+    asking = Asking(
+        bench=bench,
+        endpoint=spec.model,
+        facts=facts,
+        choose_examples=choose_examples,
+        find_passages=knowledge.context if knowledge is not None else None,
+    )
     workflow = spec.workflow
     if workflow is not None and (workflow.steps is not None or workflow.split is not None):
         from steelyard.approaches.workflow.prepare import prepare_flow
 
         flow = prepare_flow(name, spec, workflow, asking, index_digest=index_digest)
+        _refuse_unused_knowledge(name, asking, flow.questions)
         n_examples = max((len(one.prompting.fixed) for one in flow.questions), default=0)
         own = _setup(bench, seconds=max(0.0, time.perf_counter() - started), n_examples=n_examples)
         return Prepared(approach=flow.approach, setup=_together([own, *setups]))
@@ -99,6 +118,7 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
         short=spec.tuning is not None,
     )
     prompting = question.prompting
+    _refuse_unused_knowledge(name, asking, (question,))
     own = _setup(bench, seconds=max(0.0, time.perf_counter() - started), n_examples=len(prompting.fixed))
     setups.insert(0, own)
     adapter: Path | None = None
@@ -110,7 +130,7 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
             spec.tuning,
             prompt=lambda case: prompting.converse(case).messages,
             target=prompting.target,
-            bench=replace(bench, train=usable_examples(bench.train, bench.task)),
+            bench=replace(bench, train=without_repeats(usable_examples(bench.train, bench.task))),
         )
         adapter, adapter_digest = tuned.path, tuned.digest
         setups.append(tuned.setup)
@@ -122,6 +142,60 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
         question=replace(question, adapter=adapter_digest),
     )
     return Prepared(approach=approach, setup=_together(setups), adapter=adapter, adapter_digest=adapter_digest)
+
+
+def _knowledge(name: str, spec: ApproachSpec, facts: EndpointFacts, bench: Workbench) -> PreparedKnowledge | None:
+    """The documents as the approach shows them, where it does."""
+    if spec.knowledge is None:
+        return None
+    where = f"study.yaml:approaches.{name}.retrieval.knowledge"
+    if bench.knowledge is None:
+        hint = "name a folder of documents, for example: knowledge: docs"
+        raise InputError(Problem(what="the study names no documents", where=where, hint=hint))
+    problems = [
+        Problem(what=f"there is no input field {field!r}", where=where, hint=f"there is: {', '.join(known)}")
+        for known in (bench.task.input_fields,)
+        for field in (*(spec.knowledge.question or ()), *_day_field(spec.knowledge))
+        if field not in known
+    ]
+    if spec.is_ceiling and not bench.gold:
+        hint = "name documents in a column `sources`, or passages in cases.passages"
+        problems.append(Problem(what="no case names the passages that hold its answer", where=where, hint=hint))
+    if problems:
+        raise InputError(problems)
+    from steelyard.approaches.retrieval.context import prepare_knowledge
+
+    room: int | None = None
+    if facts.context_tokens is not None:
+        said = len(bench.task.instruction) + len(str(bench.task.output_schema)) + len(spec.prompt.system or "")
+        room = facts.context_tokens - bench.task.max_output_tokens - said // 3
+    return prepare_knowledge(
+        spec.knowledge,
+        bench.knowledge,
+        study=bench.study,
+        embed=bench.embedder(),
+        fields=bench.task.input_fields,
+        room=room,
+        gold=bench.gold,
+        say=bench.say,
+    )
+
+
+def _day_field(use: KnowledgeUse) -> tuple[str, ...]:
+    return () if use.as_of in (None, "time") else (str(use.as_of),)
+
+
+def _refuse_unused_knowledge(name: str, asking: Asking, questions: Sequence[Question]) -> None:
+    """An approach that looks documents up and shows them to nobody would be measured as retrieval, and be none."""
+    if asking.find_passages is None or any(one.prompting.find_passages is not None for one in questions):
+        return
+    raise InputError(
+        Problem(
+            what="passages are looked up, and no prompt shows them",
+            where=f"study.yaml:approaches.{name}",
+            hint="write {% for passage in passages %}{{ passage.text }}{% endfor %} into prompt.user, or leave it out",
+        )
+    )
 
 
 def _endpoint(name: str, model: str, endpoints: Mapping[str, EndpointFacts]) -> EndpointFacts:
@@ -143,7 +217,8 @@ def _together(setups: list[Setup]) -> Setup:
     """One setup for all that was prepared; reused only if everything that takes real work was."""
     costs = [setup.cost_usd for setup in setups]
     heavy = setups[1:]
-    card: Mapping[str, Any] | None = next((setup.card for setup in setups if setup.card is not None), None)
+    cards = [setup.card for setup in setups if setup.card is not None]
+    card: Mapping[str, Any] | None = {key: value for one in cards for key, value in one.items()} if cards else None
     return Setup(
         seconds=sum(setup.seconds for setup in setups),
         cost_usd=sum(cost for cost in costs if cost is not None) if None not in costs else None,
