@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from steelyard.decision.standings import JointDraws
-from steelyard.decision.worth import gains_over, worth_per_month
+from steelyard.decision import wording
+from steelyard.decision.spec import GoalSpec
+from steelyard.decision.standings import JointDraws, draw_jointly
+from steelyard.decision.worth import gains_over, worth_of_evidence, worth_per_month
+from steelyard.economics.ledger import ApproachFacts
 from steelyard.economics.spec import MoneySpec
-from steelyard.measure.results import Floats
+from steelyard.figures import MEASURED
+from steelyard.measure.results import Floats, from_rows
 from tests.decision.test_verdict import study, weigh
+from tests.measure.rows import row
 
 
 def normal_draws(
@@ -122,3 +127,34 @@ def test_label_more_where_much_is_at_stake() -> None:
 
 def test_one_candidate_leaves_nothing_to_learn() -> None:
     assert weigh(study({"zero-shot": 0.9})).worth is None
+
+
+def test_cases_that_are_labelled_already_cost_their_calls_alone() -> None:
+    """Waiting cases are offered as such; beyond them labelling is paid for again."""
+    rows = [row(name, i, int(i % 10 < 8), cost_usd=0.01) for name in "ab" for i in range(50)]
+    results = from_rows(rows)
+    facts = {name: ApproachFacts(name=name, levers=("prompt",)) for name in "ab"}
+    draws = draw_jointly(results, facts, MoneySpec(), GoalSpec(), ["a", "b"], seed=0)
+
+    def prices(n_waiting: int) -> dict[int, float]:
+        worth = worth_of_evidence(draws, "a", results, facts, MoneySpec(), n_waiting=n_waiting, provenance=MEASURED)
+        assert worth is not None
+        return {offer.n_cases: offer.price_usd.value or 0.0 for offer in worth.offers}
+
+    before, after = prices(0), prices(150)
+    labelling = 20 / 3600 * 40
+    assert before[100] == pytest.approx(100 * (labelling + 0.02))
+    assert after[100] == pytest.approx(100 * 0.02)
+    assert after[200] == pytest.approx(before[200] - 150 * labelling)
+    assert after[150] == pytest.approx(150 * 0.02)
+
+
+def test_the_sentence_says_which_cases_are_there_already() -> None:
+    """Labelled, some labelled, none labelled."""
+    said = {
+        n: wording.more_evidence(100, n_labelled=n, worth=50, price=1, perfect=60, months=12, is_worth_it=True)
+        for n in (0, 40, 100)
+    }
+    assert said[0].startswith("Label 100 more cases and run them: that costs $1.00")
+    assert said[40].startswith("Run the other 40 labelled cases and label 60 more: ")
+    assert said[100].startswith("Run 100 more of the labelled cases: ")

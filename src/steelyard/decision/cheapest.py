@@ -30,13 +30,33 @@ REPEATS = 3
 
 
 def score_more(
-    names: Sequence[str], n: int, results: Results, facts: Facts, money: MoneySpec, *, kind: str = ""
+    names: Sequence[str],
+    n: int,
+    results: Results,
+    facts: Facts,
+    money: MoneySpec,
+    *,
+    kind: str = "",
+    n_waiting: int = 0,
 ) -> str:
-    """Label and run further cases with some approaches; `kind` says which cases (`dated`)."""
-    label_hours = n * money.labelling_seconds_per_case / 3600
+    """Label and run further cases with some approaches.
+
+    Args:
+        names: The approaches.
+        n: How many cases.
+        results: Outcomes by approach.
+        facts: What else is known, by the same names.
+        money: Wage and labelling seconds.
+        kind: Which cases: `dated`.
+        n_waiting: Labelled cases of the study that are not run yet; only the others have to be labelled.
+    """
+    label_hours = max(0, n - n_waiting) * money.labelling_seconds_per_case / 3600
     labels = label_hours * money.wage_per_hour_usd
     calls = _calls_usd(names, n, results, facts)
-    told = f"score {n:,} more {f'{kind} ' if kind else ''}cases for {wording.listed(names)}: {_hours(label_hours)} of labelling"
+    told = f"score {n:,} more {f'{kind} ' if kind else ''}cases for {wording.listed(names)}: "
+    if n <= n_waiting:
+        return f"{told}they are labelled already, and the calls cost {'an unknown sum' if calls is None else wording.bill(calls)}"
+    told += f"{_hours(label_hours)} of labelling"
     if calls is None:
         return f"{told} ({wording.usd(labels)}), and calls at an unknown price"
     return f"{told} and {wording.bill(calls)} of calls, {wording.bill(labels + calls)} in all"

@@ -39,6 +39,7 @@ def decide(
     goal: GoalSpec | None = None,
     baseline: str | None = None,
     dropped: Mapping[str, str] | None = None,
+    n_waiting: int = 0,
     alpha: float = 0.05,
     margin: float = 0.02,
     seed: int = 0,
@@ -53,6 +54,7 @@ def decide(
         goal: Constraints; left out, none.
         baseline: The approach every other one must beat, if it is among them.
         dropped: Approaches that a race took out, with the reason; they are not candidates.
+        n_waiting: Labelled cases that are not run yet; further evidence needs no labelling as long as they last.
         alpha: One minus the confidence level of all intervals.
         margin: Success rates within this count as equivalent.
         seed: Of all resampling.
@@ -64,7 +66,16 @@ def decide(
     economics = assess(
         results, facts, money, as_of=as_of, candidates=draws.names if draws else (), alpha=alpha, seed=seed
     )
-    evidence = Evidence(results=results, facts=facts, draws=draws, alpha=alpha, margin=margin, seed=seed, money=money)
+    evidence = Evidence(
+        results=results,
+        facts=facts,
+        draws=draws,
+        alpha=alpha,
+        margin=margin,
+        seed=seed,
+        money=money,
+        n_waiting=n_waiting,
+    )
     gates = pass_gates(evidence)
     call = call_it(weighing, draws, excluded)
     standings = _standings(weighing, draws, excluded, economics, first=call.leader)
@@ -75,6 +86,7 @@ def decide(
         results,
         facts,
         money,
+        n_waiting=n_waiting,
         provenance=weakest(ledger.cost_per_success_usd.provenance for ledger in economics.ledgers),
     )
     return Verdict(

@@ -52,6 +52,8 @@ class Evidence:
     seed: int
     money: MoneySpec = field(default_factory=MoneySpec)
     """For the price of further evidence."""
+    n_waiting: int = 0
+    """Labelled cases of the study that are not run yet: further evidence without labelling."""
 
     def best_where(self, holds: Callable[[ApproachFacts], bool]) -> str | None:
         """The most successful approach of a kind, or `None` when there is none with a scored case."""
@@ -217,7 +219,11 @@ def _failures_recur(evidence: Evidence) -> Gate:
         return gate("no", told)
     if low >= -STABLE_WITHIN and high <= STABLE_WITHIN:
         return gate("yes", told)
-    return gate("unknown", told, cheapest.score_more([leader], cheapest.MORE_DATED, *evidence.known, kind="dated"))
+    return gate(
+        "unknown",
+        told,
+        cheapest.score_more([leader], cheapest.MORE_DATED, *evidence.known, kind="dated", n_waiting=evidence.n_waiting),
+    )
 
 
 def _halves(results: ApproachResults) -> tuple[float, float, float, float] | None:
@@ -287,7 +293,11 @@ def _tuning_ready(evidence: Evidence) -> Gate:
     if high < 0:
         return gate("no", told)
     return gate(
-        "unknown", told, cheapest.score_more([tuned, rival], _cases_for(saving, draws.n_cases), *evidence.known)
+        "unknown",
+        told,
+        cheapest.score_more(
+            [tuned, rival], _cases_for(saving, draws.n_cases), *evidence.known, n_waiting=evidence.n_waiting
+        ),
     )
 
 
@@ -323,7 +333,9 @@ def _answered_by(gate: Callable[..., Gate], evidence: Evidence, one: str, other:
         return gate("no", told)
     more = comparison.cases_to_settle
     if more:
-        return gate("unknown", told, cheapest.score_more([one, other], more, *evidence.known))
+        return gate(
+            "unknown", told, cheapest.score_more([one, other], more, *evidence.known, n_waiting=evidence.n_waiting)
+        )
     return gate("unknown", told, cheapest.score_unscored([one, other], evidence.results, evidence.money))
 
 

@@ -152,11 +152,18 @@ def to_settle(leader: str, more: int | None, worth: EvidenceWorth | None) -> str
     return f"{needed} {worth.sentence} Until then {leader} will do."
 
 
-def more_evidence(n: int, *, worth: float, price: float, perfect: float, months: float, is_worth_it: bool) -> str:
-    """Whether further cases are worth their price."""
+def more_evidence(
+    n: int, *, n_labelled: int = 0, worth: float, price: float, perfect: float, months: float, is_worth_it: bool
+) -> str:
+    """Whether further cases are worth their price; `n_labelled` of them are labelled already."""
     over = f"over {months:g} months"
     if is_worth_it:
-        return f"Label {n:,} more cases and run them: that costs {usd(price)} and is worth {about(worth)} {over}."
+        does = f"Label {n:,} more cases and run them"
+        if n_labelled == n:
+            does = f"Run {n:,} more of the labelled cases"
+        elif n_labelled:
+            does = f"Run the other {n_labelled:,} labelled cases and label {n - n_labelled:,} more"
+        return f"{does}: that costs {bill(price)} and is worth {about(worth)} {over}."
     if perfect < 1:
         return (
             f"Stop, it does not matter: even knowing every case would be worth less than $1 {over}, and {n:,} more cases"

@@ -39,6 +39,7 @@ def worth_of_evidence(
     facts: Mapping[str, ApproachFacts],
     money: MoneySpec,
     *,
+    n_waiting: int = 0,
     provenance: Provenance,
 ) -> EvidenceWorth | None:
     """Weigh several numbers of further cases, and name the one that gains most.
@@ -49,6 +50,7 @@ def worth_of_evidence(
         results: Outcomes by approach name.
         facts: What else is known, by the same names.
         money: Wage, labelling seconds and horizon.
+        n_waiting: Labelled cases that are not run yet, and need no labelling.
         provenance: Of what is computed over all ledgers.
 
     Returns:
@@ -57,19 +59,18 @@ def worth_of_evidence(
     if draws is None or leader is None or len(draws.names) < 2:
         return None
     one_case = price_of_a_case(draws.names, results, facts, money)
+    labelling = money.labelling_seconds_per_case / 3600 * money.wage_per_hour_usd
     horizon = money.horizon_months
 
     def worth(n_more: int | None) -> Figure:
         return Figure(value=horizon * worth_per_month(draws, leader, n_more), provenance=provenance)
 
-    offers = tuple(
-        EvidenceOffer(
-            n_cases=n,
-            worth_usd=worth(n),
-            price_usd=Figure(value=n * (one_case.value or 0.0), provenance=one_case.provenance),
-        )
-        for n in OFFERS
-    )
+    def price(n: int) -> Figure:
+        usd = n * (one_case.value or 0.0) - min(n, n_waiting) * labelling
+        return Figure(value=max(0.0, usd), provenance=one_case.provenance)
+
+    numbers = sorted({*OFFERS, n_waiting} - {0})
+    offers = tuple(EvidenceOffer(n_cases=n, worth_usd=worth(n), price_usd=price(n)) for n in numbers)
     best = max(offers, key=_net)
     is_worth_it = _net(best) > 0
     if not is_worth_it:  # the best of the bad offers is the one that returns most for a dollar
@@ -82,6 +83,7 @@ def worth_of_evidence(
         is_worth_it=is_worth_it,
         sentence=wording.more_evidence(
             best.n_cases,
+            n_labelled=min(best.n_cases, n_waiting),
             worth=best.worth_usd.value or 0.0,
             price=best.price_usd.value or 0.0,
             perfect=perfect.value or 0.0,

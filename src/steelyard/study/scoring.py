@@ -82,6 +82,12 @@ class Evidence:
         return (*self.outdated, *self.not_run, *raced)
 
     @property
+    def n_waiting(self) -> int:
+        """Labelled test cases that some approach still in the running has not done."""
+        done = [one.n for name, one in self.results.items() if name not in self.drops]
+        return max(0, self.record.split_counts.get("test", 0) - min(done, default=0))
+
+    @property
     def baseline(self) -> str | None:
         """The approach every other one must beat: looking up the most similar example, without any model call."""
         return next(
@@ -189,6 +195,7 @@ def decide_evidence(evidence: Evidence) -> Decision:
         goal=evidence.file.goal,
         baseline=evidence.baseline,
         dropped=evidence.dropped,
+        n_waiting=evidence.n_waiting,
     )
     return Decision(verdict=verdict, notes=evidence.notes)
 
