@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from benchmarks.check import Check
 from benchmarks.table import aligned
+from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index
 from steelyard.approaches.retrieval.search import KnowledgeIndex, SearchSettings
-from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.models.embeddings import Embed, load_embedder
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

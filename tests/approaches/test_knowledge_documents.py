@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.blocks import parse_markdown
 from steelyard.approaches.retrieval.chunks import Chunk, chunk_document
 from steelyard.approaches.retrieval.documents import Document, Knowledge, read_knowledge
 from steelyard.approaches.retrieval.files import find_files, read_bytes
 from steelyard.approaches.retrieval.metadata import Facts
-from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.approaches.retrieval.words import count_tokens
 from steelyard.errors import InputError, MissingExtra
 

@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.fulltext import FullText, merge_full_text
 from steelyard.approaches.retrieval.history import IndexBuild, read_upkeep, record_build
 from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index, open_knowledge_index
 from steelyard.approaches.retrieval.search import KnowledgeIndex, Retriever, SearchSettings, as_context, question_text
-from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.errors import InputError, StudyLocked
 from steelyard.models.embeddings import HashingEmbedder
 
@@ -416,7 +416,7 @@ SLOW_BUILD = """
 import sys, time
 from pathlib import Path
 from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index
-from steelyard.approaches.retrieval.spec import KnowledgeSpec
+from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.models.embeddings import HashingEmbedder
 
 class Slow(HashingEmbedder):

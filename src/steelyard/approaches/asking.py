@@ -9,7 +9,7 @@ from typing import Any
 from steelyard.approaches.examples import choose_fixed, named_examples, usable_examples
 from steelyard.approaches.images import load_images
 from steelyard.approaches.prompt_spec import PromptSpec
-from steelyard.approaches.prompting import ChooseExamples, Prompting
+from steelyard.approaches.prompting import ChooseExamples, FindPassages, Prompting
 from steelyard.approaches.question import Question
 from steelyard.approaches.templates import compile_prompt
 from steelyard.approaches.tools import compile_tools
@@ -36,6 +36,7 @@ class Asking:
     endpoint: str
     facts: EndpointFacts
     choose_examples: ChooseExamples | None = None
+    find_passages: FindPassages | None = None
 
     def question(
         self,
@@ -68,6 +69,11 @@ class Asking:
         bench = self.bench
         self._refuse_what_the_endpoint_lacks(spec, task, where=where)
         native_schema = self._enforces(spec, task, where=where)
+        passages = None
+        if self.find_passages is not None:
+            from steelyard.approaches.retrieval.context import something_like_passages
+
+            passages = something_like_passages()
         text = compile_prompt(
             spec,
             task,
@@ -76,12 +82,14 @@ class Asking:
             short=short,
             samples=[case.visible() for case in (*bench.train, *bench.dev)[:_SAMPLES]],
             steps=steps,
+            passages=passages,
         )
         prompting = Prompting(
             text=text,
             task=task,
             fixed=self._fixed_examples(spec, task, where=where) if spec.examples or spec.example_ids else (),
             choose_examples=self.choose_examples,
+            find_passages=self.find_passages if text.shows_passages else None,
             example_chars=spec.example_chars,
             folder=bench.study,
         )

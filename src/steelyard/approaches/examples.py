@@ -18,6 +18,7 @@ from steelyard.approaches.prompt_spec import ChooseBy
 from steelyard.cases.case import Case
 from steelyard.errors import InputError, Problem
 from steelyard.models.embeddings import Embed
+from steelyard.task.accepted import reference_output
 from steelyard.task.output import validate
 from steelyard.task.task import Task
 
@@ -33,9 +34,9 @@ def input_text(fields: Mapping[str, Any], task: Task) -> str:
 
 
 def expected_output(case: Case, task: Task) -> dict[str, Any]:
-    """The expected fields of a labelled case, in the task's order."""
+    """The expected fields of a labelled case, in the task's order; of several accepted answers the first."""
     expected = case.expected or {}
-    return {name: expected[name] for name in task.expected_fields if name in expected}
+    return reference_output({name: expected[name] for name in task.expected_fields if name in expected}, task)
 
 
 def usable_examples(cases: Sequence[Case], task: Task) -> tuple[Case, ...]:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from steelyard.approaches.approach import Prepared, Setup
 from steelyard.approaches.asking import Asking
 from steelyard.approaches.examples import usable_examples
+from steelyard.approaches.knowledge_spec import KnowledgeUse
 from steelyard.approaches.prompted import Prompted, fingerprint
 from steelyard.approaches.prompting import ChooseExamples
 from steelyard.approaches.question import Question
-from steelyard.approaches.retrieval.use_spec import KnowledgeUse
 from steelyard.approaches.spec import ApproachSpec, RetrievalSpec
 from steelyard.approaches.tuning.repeats import without_repeats
 from steelyard.approaches.workbench import EndpointFacts, Workbench

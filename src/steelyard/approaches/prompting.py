@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from steelyard.approaches.examples import expected_output, shortened
 from steelyard.approaches.images import load_images
@@ -22,12 +22,24 @@ ChooseExamples = Callable[[CaseInput], Sequence[Case]]
 """The examples for one case, most similar first; never the case itself."""
 
 
+class FindPassages(Protocol):
+    """Looks documents up for a case."""
+
+    def passages(self, case: CaseInput) -> Sequence[Any]:
+        """What is found, best first; each with an `id`."""
+        ...
+
+    def shown(self, passages: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+        """The same as templates see it."""
+        ...
+
+
 class Conversation(NamedTuple):
     """What is said to the model about one case."""
 
     messages: tuple[Message, ...]
     sources: tuple[str, ...]
-    """Ids of the cases that were chosen for it, best first."""
+    """Ids of the passages that were found for it, or else of the cases that were chosen, best first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +50,8 @@ class Prompting:
     task: Task
     fixed: tuple[Case, ...] = ()
     choose_examples: ChooseExamples | None = None
+    find_passages: FindPassages | None = None
+    """Only where the template shows them."""
     example_chars: int = 400
     folder: Path = Path()
     """The study folder, which paths of pictures start from."""
@@ -55,17 +69,22 @@ class Prompting:
             InputError: The template cannot be filled in with this case, or a picture of it cannot be read.
         """
         fixed = [example for example in self.fixed if example.id != case.id]
-        shown = {example.id for example in fixed}
+        fixed_ids = {example.id for example in fixed}
         nearest = self.choose_examples(case) if self.choose_examples is not None else ()
-        added = [example for example in reversed(nearest) if example.id not in shown]
+        added = [example for example in reversed(nearest) if example.id not in fixed_ids]
         messages = [Message("system", self.text.system)] if self.text.system else []
         for example in (*fixed, *added):
             known = {name: expected_output(example, self.task) for name in steps or ()}
             said = self.text.user(shortened(example.input, self.example_chars, keep=self.task.image_fields), known)
             messages.append(Message("user", said, images=self._images(example.input)))
             messages.append(Message("assistant", self.target(example)))
-        messages.append(Message("user", self.text.user(case.fields, steps), images=self._images(case.fields)))
-        return Conversation(tuple(messages), tuple(example.id for example in nearest))
+        sources = tuple(example.id for example in nearest)
+        shown: Sequence[Mapping[str, Any]] | None = None
+        if self.find_passages is not None:
+            passages = self.find_passages.passages(case)
+            shown, sources = self.find_passages.shown(passages), tuple(one.id for one in passages)
+        messages.append(Message("user", self.text.user(case.fields, steps, shown), images=self._images(case.fields)))
+        return Conversation(tuple(messages), sources)
 
     def target(self, case: Case) -> str:
         """The answer the model should give for a labelled case."""

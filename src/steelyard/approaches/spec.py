@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from steelyard.approaches.knowledge_spec import KnowledgeUse
 from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.approaches.search_spec import OptimiseSpec
 from steelyard.approaches.workflow.spec import WorkflowSpec
@@ -23,10 +24,27 @@ class Lever(StrEnum):
 
 
 class RetrievalSpec(Section):
-    """Nearest labelled train examples, chosen for each case."""
+    """What is looked up for each case: passages of documents, nearest labelled train examples, or both."""
 
-    examples: Annotated[int, Field(ge=1, le=50)] = 5
-    """How many nearest examples to show; with `model: none` they vote."""
+    examples: Annotated[int, Field(ge=0, le=50)] = 5
+    """How many nearest examples to show; with `model: none` they vote. Left out beside `knowledge`, none."""
+    knowledge: KnowledgeUse | None = None
+    """Passages of the study's documents: `true`, `all`, `gold`, or settings."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_examples_beside_knowledge(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
+        if isinstance(value, dict) and value.get("knowledge") is False:
+            value = {**value, "knowledge": None}
+        if isinstance(value, dict) and value.get("knowledge") is not None:
+            return {"examples": 0, **value}
+        return value
+
+    @model_validator(mode="after")
+    def _looks_something_up(self) -> RetrievalSpec:
+        if self.examples == 0 and self.knowledge is None:
+            raise ValueError("give examples: 1 or more, or knowledge: true")
+        return self
 
 
 class TuningSpec(Section):
@@ -77,11 +95,23 @@ class ApproachSpec(Section):
             raise ValueError("a tuned head answers by itself: leave out workflow and retrieval")
         if self.model == "none" and not (self.retrieval or is_head):
             raise ValueError("model: none needs retrieval or a tuned head to answer from")
+        if self.model == "none" and self.retrieval and self.retrieval.knowledge:
+            raise ValueError("model: none cannot read documents: leave out retrieval.knowledge")
         if self.model == "none" and self.workflow:
             raise ValueError("model: none has nothing to repair: leave out workflow")
         if self.tuning is not None and self.tuning.method == "lora" and self.model != "local":
             raise ValueError("a local LoRA needs model: local")
         return self
+
+    @property
+    def knowledge(self) -> KnowledgeUse | None:
+        """What it shows of the documents, where it does."""
+        return self.retrieval.knowledge if self.retrieval is not None else None
+
+    @property
+    def is_ceiling(self) -> bool:
+        """Whether it is shown what cases name as their gold passages: a measure, nothing to deploy."""
+        return self.knowledge is not None and self.knowledge.context == "gold"
 
     @property
     def levers(self) -> frozenset[Lever]:

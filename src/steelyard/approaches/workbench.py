@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from steelyard.cases.case import Case
+from steelyard.approaches.knowledge_spec import KnowledgeSpec
+from steelyard.cases.case import Case, GoldText
 from steelyard.models.embeddings import Embed
 from steelyard.task.task import Task
 
@@ -41,6 +42,10 @@ class Workbench:
     """The local model's weights, fetched if they are not there."""
     cpu_hour_usd: float
     """Price of one busy core for an hour."""
+    knowledge: KnowledgeSpec | None = None
+    """The documents of the study, where it names any."""
+    gold: Mapping[str, tuple[GoldText, ...]] = field(default_factory=dict)
+    """Gold passages of all cases by id, test cases too: for the ceiling alone, which is never chosen."""
     study: Path = Path()
     """The study folder, where functions of the study stand."""
     say: Callable[[str], None]

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.prompt_spec import PromptSpec
-from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.approaches.spec import ApproachSpec, RetrievalSpec, TuningSpec
 from steelyard.approaches.workflow.spec import WorkflowSpec
 from steelyard.cases.spec import CasesSpec

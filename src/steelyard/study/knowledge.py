@@ -9,10 +9,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.approaches.knowledge_spec import KnowledgeSpec
+from steelyard.approaches.retrieval.context import index_folder
 from steelyard.approaches.retrieval.history import IndexBuild, Upkeep, read_upkeep
 from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index, open_knowledge_index
 from steelyard.approaches.retrieval.search import Passage, SearchSettings
-from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.errors import InputError, Problem
 from steelyard.study import local_model
 from steelyard.study.talk import Talk
@@ -76,11 +77,6 @@ class Searched:
         if not self.passages:
             return "nothing was found"
         return "\n\n".join(_shown(number, one) for number, one in enumerate(self.passages, 1))
-
-
-def index_folder(study: Path, spec: KnowledgeSpec) -> Path:
-    """Where the index of a study lies; documents cut otherwise have an index of their own."""
-    return study / ".steelyard" / "index" / f"{spec.chunk_tokens}-{spec.overlap_tokens}"
 
 
 def index_documents(study: Study, *, progress: bool = True, embed: Embed | None = None) -> Indexed:

@@ -14,7 +14,7 @@ from steelyard.cases.read import read_cases
 from steelyard.cases.split import split_cases
 from steelyard.errors import InputError, Problem
 from steelyard.study.file import StudyFile
-from steelyard.task.output import validate
+from steelyard.task.accepted import expected_fault
 from steelyard.task.task import Task
 
 MOST_NOTES = 12
@@ -47,7 +47,7 @@ def load_material(folder: Path, file: StudyFile, task: Task) -> Material:
     refuse_bad_images(cases, task.image_fields, folder)
     found = audit(
         cases,
-        validate_expected=lambda expected: validate(expected, task),
+        validate_expected=lambda expected: expected_fault(expected, task),
         near_duplicates=file.cases.near_duplicates,
         label_field=task.expected_fields[0] if task.labels else None,
     )

@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
+from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.blocks import Block, as_text, parse_markdown
 from steelyard.approaches.retrieval.converters import CONVERTING, convert, suffix_of, text_of
 from steelyard.approaches.retrieval.files import SUFFIXES, Seen, SourceFile, find_files, read_bytes, stamp_of
 from steelyard.approaches.retrieval.metadata import Facts, read_facts, read_sidecar, split_front_matter
-from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.cases.formats import csv_rows, json_rows
 from steelyard.errors import InputError, MissingExtra, Problem
 

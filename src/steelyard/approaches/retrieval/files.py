@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.converters import CONVERTERS, suffix_of
-from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.errors import InputError, Problem
 
 SUFFIXES = (*CONVERTERS, ".jsonl")

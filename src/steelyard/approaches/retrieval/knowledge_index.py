@@ -14,6 +14,7 @@ import orjson
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.chunks import CHUNKING, Chunk, chunk_document
 from steelyard.approaches.retrieval.converters import CONVERTING
 from steelyard.approaches.retrieval.documents import Document, FileRead, read_knowledge
@@ -21,7 +22,6 @@ from steelyard.approaches.retrieval.files import Seen
 from steelyard.approaches.retrieval.fulltext import merge_full_text, save_full_text
 from steelyard.approaches.retrieval.history import IndexBuild, record_build
 from steelyard.approaches.retrieval.search import KnowledgeIndex
-from steelyard.approaches.retrieval.spec import KnowledgeSpec
 from steelyard.approaches.retrieval.store import (
     FORMAT,
     Generation,

@@ -98,7 +98,9 @@ def part_of(task: Task, fields: Iterable[str]) -> Task:
     schema["properties"] = {key: value for key, value in properties.items() if key in kept}
     schema["required"] = [key for key in task.output_schema.get("required", ()) if key in kept]
     expected = tuple(key for key in task.expected_fields if key in kept)
-    return replace(task, output_schema=schema, expected_fields=expected, scoring=None)
+    # How answers are scored does not matter here, but that a field lists accepted answers does, for examples.
+    lists = {key: one for key, one in (task.scoring or {}).items() if key in kept and one.any_of}
+    return replace(task, output_schema=schema, expected_fields=expected, scoring=lists or None)
 
 
 # ---- private --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,94 @@
+"""Documents: the `knowledge:` section of study.yaml, and `retrieval.knowledge:` of an approach."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from steelyard.models.spec import Section
+
+Context = Literal["search", "all", "gold"]
+FilterValue = str | int | float | bool
+
+
+class KnowledgeSpec(Section):
+    """Documents that answers may rest on."""
+
+    documents: Annotated[list[str], Field(min_length=1)]
+    """Folders or files inside the study folder: Markdown, text, HTML, PDF, DOCX, CSV, TSV, JSONL."""
+    metadata: str | None = None
+    """YAML or CSV file with id, title, dates, access tags of documents by path; left out: `documents.yaml` or
+    `documents.csv` in a folder named above."""
+    access: tuple[str, ...] = ()
+    """Tags that every question must carry to see any of these documents, besides a document's own."""
+    chunk_tokens: Annotated[int, Field(ge=40, le=2000)] = 200
+    """A chunk has at most so many tokens (estimated), its headings included; the built-in embedder reads 256."""
+    overlap_tokens: Annotated[int, Field(ge=0, le=400)] = 30
+    """Sentences up to this length are repeated where running text is cut in two."""
+    max_file_mb: Annotated[float, Field(gt=0, le=2000)] = 50
+    """A larger file is left out, and that is said."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
+        if isinstance(value, str):
+            return {"documents": [value]}
+        if isinstance(value, list):
+            return {"documents": value}
+        if isinstance(value, dict) and isinstance(value.get("documents"), str):
+            return {**value, "documents": [value["documents"]]}
+        return value
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> KnowledgeSpec:
+        if self.overlap_tokens * 2 > self.chunk_tokens:
+            raise ValueError("overlap_tokens must be at most half of chunk_tokens, or chunks hold little that is new")
+        return self
+
+
+class KnowledgeUse(Section):
+    """Passages of the documents under `knowledge:`, shown with each case."""
+
+    context: Context = "search"
+    """`search`: the passages that a search finds. `all`: everything that holds on the day, the likeliest first where it does
+    not fit (long context). `gold`: the passages the cases name as holding the answer, or their documents; the ceiling of
+    any retrieval, which cannot be deployed and is never chosen."""
+    k: Annotated[int, Field(ge=1, le=200)] = 5
+    """`search`: passages at most."""
+    tokens: Annotated[int, Field(ge=50)] | None = None
+    """Tokens of all passages together at most (estimated); left out, what the context of the model leaves, and 32,000
+    where that is not known."""
+    full_text_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Weight of full text against dense vectors; 0 and 1 leave the other out."""
+    question: Annotated[list[str], Field(min_length=1)] | None = None
+    """Input fields that are searched with; left out, all but the one `as_of` names."""
+    as_of: str | None = "time"
+    """Day on which documents must hold: `time` for the time of the case, else the input field that says it; null, or a case
+    without a day, takes the newest versions."""
+    filters: dict[str, FilterValue | list[FilterValue]] = Field(default_factory=dict)
+    """What documents must have: metadata key and value, or values of which one is enough."""
+    chunk_tokens: Annotated[int, Field(ge=40, le=2000)] | None = None
+    """In place of `knowledge.chunk_tokens`, with an index of its own."""
+    overlap_tokens: Annotated[int, Field(ge=0, le=400)] | None = None
+    """In place of `knowledge.overlap_tokens`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
+        if value is True:
+            return {}
+        if isinstance(value, str):
+            return {"context": value}
+        if isinstance(value, dict) and isinstance(value.get("question"), str):
+            return {**value, "question": [value["question"]]}
+        return value
+
+    @model_validator(mode="after")
+    def _options_belong_to_a_search(self) -> Self:
+        stray = sorted(self.model_fields_set & {"k", "filters", "full_text_weight"}) if self.context == "gold" else []
+        if self.context == "all" and "k" in self.model_fields_set:
+            stray.append("k")
+        if stray:
+            raise ValueError(f"{stray[0]} says how to search, which context: {self.context} does not")
+        return self
