@@ -92,6 +92,8 @@ class Question:
     """How often it may."""
     adapter: str | None = None
     """Digest of the LoRA adapter to use."""
+    tuned_model: str | None = None
+    """Name of the model a host has tuned, asked in place of the endpoint's own."""
 
     def digest_parts(self) -> list[Any]:
         """Everything compiled into the question that can change an answer; settings are in the specs they came from."""
@@ -192,7 +194,7 @@ class Question:
                 response_schema=schema,
                 tools=tuple(tool.definition for tool in self.tools),
                 adapter=self.adapter,
-                extra=self.sampling,
+                extra={**self.sampling, **({"model": self.tuned_model} if self.tuned_model else {})},
             )
             turn = await self._turn(request, ask, step=steps[n > 0], extra=n > 0)
             if turn.refusal is not None:

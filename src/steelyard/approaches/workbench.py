@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steelyard.approaches.knowledge_spec import KnowledgeSpec
+from steelyard.approaches.till import Till
 from steelyard.cases.case import Case, GoldText
 from steelyard.models.embeddings import Embed
+from steelyard.models.spec import EndpointSpec
 from steelyard.task.task import Task
 
 
@@ -46,6 +48,10 @@ class Workbench:
     """The documents of the study, where it names any."""
     gold: Mapping[str, tuple[GoldText, ...]] = field(default_factory=dict)
     """Gold passages of all cases by id, test cases too: for the ceiling alone, which is never chosen."""
+    hosts: Mapping[str, EndpointSpec] = field(default_factory=dict)
+    """The endpoints as study.yaml declares them, for jobs that their hosts do."""
+    till: Till | None = None
+    """Counts such jobs against the budget; without one none is started."""
     study: Path = Path()
     """The study folder, where functions of the study stand."""
     say: Callable[[str], None]

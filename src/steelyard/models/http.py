@@ -74,7 +74,7 @@ class HttpEndpoint:
         self._headers = {"Content-Type": "application/json"}
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
-        self._proxy = _proxy_for(base_url)
+        self._proxy = proxy_for(base_url)
         self._session: aiohttp.ClientSession | None = None
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._was_reached = False
@@ -262,26 +262,7 @@ def hosted(name: str, spec: EndpointSpec, *, where: str | None = None) -> HttpEn
         InputError: The address holds a password or a query, or the variable that should hold the key is not set or
             holds what no header can carry.
     """
-    _refuse_secrets_in_address(name, spec, where)
-    key = None
-    if spec.api_key_env is not None:
-        key = os.environ.get(spec.api_key_env, "").strip()
-        if not key:
-            raise InputError(
-                Problem(
-                    what=f"endpoint {name!r} needs a key, but the environment variable {spec.api_key_env} is not set",
-                    where=where,
-                    hint=f"export {spec.api_key_env}=... and run the command again",
-                )
-            )
-        if not key.isascii() or not key.isprintable():
-            raise InputError(
-                Problem(
-                    what=f"the key in the environment variable {spec.api_key_env} holds characters no key has",
-                    where=where,
-                    hint=f"set {spec.api_key_env} again, without line breaks",
-                )
-            )
+    key = key_of(name, spec, where)
     # Address and fixed fields belong to the identity: after a switch from a stand-in to the real service, or to
     # another setting, no answer of the one may pass for an answer of the other.
     identity = f"{spec.model} at {spec.base_url.rstrip('/')}"
@@ -301,6 +282,35 @@ def hosted(name: str, spec: EndpointSpec, *, where: str | None = None) -> HttpEn
         extra_body=spec.extra_body,
         concurrency=spec.concurrency,
     )
+
+
+def key_of(name: str, spec: EndpointSpec, where: str | None) -> str | None:
+    """The key of an endpoint, from the environment; `None` where it needs none.
+
+    Raises:
+        InputError: As for `hosted`.
+    """
+    _refuse_secrets_in_address(name, spec, where)
+    if spec.api_key_env is None:
+        return None
+    key = os.environ.get(spec.api_key_env, "").strip()
+    if not key:
+        raise InputError(
+            Problem(
+                what=f"endpoint {name!r} needs a key, but the environment variable {spec.api_key_env} is not set",
+                where=where,
+                hint=f"export {spec.api_key_env}=... and run the command again",
+            )
+        )
+    if not key.isascii() or not key.isprintable():
+        raise InputError(
+            Problem(
+                what=f"the key in the environment variable {spec.api_key_env} holds characters no key has",
+                where=where,
+                hint=f"set {spec.api_key_env} again, without line breaks",
+            )
+        )
+    return key
 
 
 def local(
@@ -371,7 +381,7 @@ def _refuse_secrets_in_address(name: str, spec: EndpointSpec, where: str | None)
         )
 
 
-def _proxy_for(base_url: str) -> str | None:
+def proxy_for(base_url: str) -> str | None:
     """The environment's proxy for this address, looked up once instead of per call; never for this machine itself."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""

@@ -1,0 +1,43 @@
+"""The money of a study as jobs at hosts meet it: the same ceiling that model calls have, and the same journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steelyard.engine.budget import Budget
+from steelyard.engine.journal import Journal
+from steelyard.errors import BudgetReached, InputError, Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyTill:
+    """Counts jobs in the journal, beside what calls have cost."""
+
+    journal: Journal
+    budget: Budget
+
+    def reserve(self, job: str, most_usd: float | None) -> None:
+        """See `steelyard.approaches.till.Till`."""
+        ceiling = self.budget.usd
+        if ceiling is not None:
+            if most_usd is None:
+                raise InputError(
+                    Problem(
+                        what="a budget in money needs the price of hosted tuning, which is unknown",
+                        hint="give tuning.price_per_million_training_tokens in study.yaml, or set a budget in calls",
+                    )
+                )
+            spent = self.journal.spent(besides_job=job).usd
+            if spent + most_usd > ceiling:
+                raise BudgetReached(
+                    Problem(
+                        what=f"the budget of {ceiling:.6g} USD does not allow hosted tuning: {spent:.6g} USD are spent"
+                        f" and the job could cost up to {most_usd:.6g} USD",
+                        hint="raise the budget, or lower tuning.epochs or tuning.max_examples",
+                    )
+                )
+        self.journal.record_job(job, most_usd)
+
+    def settle(self, job: str, usd: float) -> None:
+        """See `steelyard.approaches.till.Till`."""
+        self.journal.record_job(job, usd)
