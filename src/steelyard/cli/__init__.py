@@ -18,6 +18,7 @@ COMMANDS = {
     "decide": ("steelyard.cli.decide", "Gates, ledger and verdict."),
     "recheck": ("steelyard.cli.recheck", "Whether the last verdict stands with today's prices, volumes and models."),
     "optimise": ("steelyard.cli.optimise", "Search for a better prompt on train and dev cases."),
+    "tune": ("steelyard.cli.tune", "Look through training examples, train an approach, export it."),
     "retrieval": ("steelyard.cli.retrieval", "Index the documents of a study, and see what a question finds."),
     "whatif": ("steelyard.cli.whatif", "Ledger and verdict from summary figures, before any data."),
     "import": ("steelyard.cli.import_", "Start from results made elsewhere."),
@@ -66,8 +67,8 @@ def main() -> None:
         result: Any = group(standalone_mode=False)
     except click.exceptions.Abort:
         _stop("stopped; nothing acknowledged is lost, the same command goes on from here", 130)
-    except KeyboardInterrupt:
-        _stop("stopped; nothing acknowledged is lost, the same command goes on from here", 130)
+    except KeyboardInterrupt as stopped:
+        _stop(str(stopped) or "stopped; nothing acknowledged is lost, the same command goes on from here", 130)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

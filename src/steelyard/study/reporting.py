@@ -96,7 +96,7 @@ def build_content(evidence: Evidence, journal: Journal, *, command: str) -> Repo
         journal: For transcripts, cases and looks.
         command: What a person types to make this report again.
     """
-    scores = score_evidence(evidence)
+    scores = score_evidence(evidence, journal)
     verdict = decide_evidence(evidence).verdict
     file, record = evidence.file, evidence.record
     settings = file.model_dump(mode="json", exclude_unset=True)
@@ -239,8 +239,8 @@ def _setup_row(one: ApproachRecord, setup: Setup | None, journal: Journal) -> Se
         cost_usd=cost,
         n_examples=setup.n_examples,
         reused=setup.reused,
-        card=tuple(_card_lines({**card, **searched})),
-        parity=_parity(one, card, journal),
+        card=tuple(card_lines({**card, **searched})),
+        parity=parity_of(one.name, one.fingerprint, card, journal),
     )
 
 
@@ -264,13 +264,14 @@ CARD_LABELS = {
 """Fields of a tuning card that a report shows, with their words."""
 
 
-def _card_lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+def card_lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a tuning card says, label and text."""
     lines = []
     base = card.get("base_model")
     if isinstance(base, dict):
-        lines.append(
-            ("base model", f"{base.get('name')} ({base.get('licence')}, SHA-256 {str(base.get('sha256'))[:12]})")
-        )
+        known = [str(base["licence"])] if base.get("licence") else []
+        known += [f"SHA-256 {str(base['sha256'])[:12]}"] if base.get("sha256") else []
+        lines.append(("base model", f"{base.get('name')} ({', '.join(known)})" if known else str(base.get("name"))))
     for field, label in CARD_LABELS.items():
         value = card.get(field)
         if value is not None:
@@ -281,12 +282,15 @@ def _card_lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _parity(one: ApproachRecord, card: Mapping[str, Any], journal: Journal) -> Parity | None:
-    """The validation cases answered twice: forced through PyTorch at the end of training, and by the server."""
+def parity_of(name: str, fingerprint: str, card: Mapping[str, Any], journal: Journal) -> Parity | None:
+    """The validation cases answered twice: forced through PyTorch at the end of training, and by the server.
+
+    `None` where they were not asked as served yet.
+    """
     in_torch: Mapping[str, bool] = card.get("validation_right", {})
     served = {
         outcome.case_id: bool(outcome.success) and outcome.schema_pass  # token for token, as in training
-        for outcome in journal.outcomes({one.name: one.fingerprint}, split="train")
+        for outcome in journal.outcomes({name: fingerprint}, split="train")
         if outcome.case_id in in_torch and outcome.repeat == 0
     }
     if not served:

@@ -99,6 +99,9 @@ class TrainingAudit:
     """Contradicting near-duplicates first, then suspects, the surest first."""
     n_conflicts: int
     """How many of them contradict a near-duplicate."""
+    agreement: float | None
+    """Share of labels the classifier that looks for suspects gives too, where it had not seen the case. Where this is
+    low, the labels cannot be learned this way, and its suspects say little."""
     not_judged: str | None
     """Why no classifier looked for suspects, if none did."""
     personal: Mapping[str, int]
@@ -114,7 +117,7 @@ def audit_training(
     bench: Workbench,
     *,
     max_examples: int,
-    max_tokens: int,
+    max_tokens: int | None,
     seed: int,
     target: TargetOf,
     where: str,
@@ -131,7 +134,7 @@ def audit_training(
     Args:
         bench: Task, train and dev splits.
         max_examples: Most examples to train on.
-        max_tokens: Longer examples have their input cut.
+        max_tokens: Longer examples have their input cut; `None` where the tuner sets no limit.
         seed: Of the sample and of the division into folds.
         target: The answer wanted for a case, as the model should write it.
         where: Place of the `tuning:` section, for messages.
@@ -157,15 +160,16 @@ def audit_training(
     answers = Counter(target(case) for case in distinct)
     counts = dict(sorted(answers.items(), key=lambda item: (-item[1], item[0]))) if task.labels else {}
     tokens = None
-    if base is not None and prompt is not None and chosen:
+    if base is not None and prompt is not None and max_tokens is not None and chosen:
         tokens = _tokens(base, chosen, prompt, target, max_tokens=max_tokens, context_tokens=context_tokens)
     own_groups = duplicate_groups(usable, threshold=near_duplicates)
     conflicts = _conflicts(usable, own_groups, target)
     not_judged = _why_not_judged(task, counts, embed)
     suspects: list[Review] = []
+    agreement = None
     if not_judged is None:
         assert embed is not None
-        suspects = _suspects(distinct, own_groups, target, task=task, embed=embed, counts=counts, seed=seed)
+        suspects, agreement = _suspects(distinct, own_groups, target, task=task, embed=embed, counts=counts, seed=seed)
     known = {review.case_id for review in conflicts}
     found = [personal_data(f"{input_text(case.input, task)}\n{target(case)}") for case in usable]
     personal: Counter[Any] = sum(found, Counter())
@@ -179,6 +183,7 @@ def audit_training(
         tokens=tokens,
         review=(*conflicts, *(review for review in suspects if review.case_id not in known)),
         n_conflicts=len(conflicts),
+        agreement=agreement,
         not_judged=not_judged,
         personal={str(kind): n for kind, n in sorted(personal.items())},
         n_personal=sum(1 for one in found if one),
@@ -194,7 +199,7 @@ def training_refusals(
     target: TargetOf,
     *,
     task: Task,
-    max_tokens: int,
+    max_tokens: int | None,
     context_tokens: int | None,
     where: str,
 ) -> tuple[Problem, ...]:
@@ -219,7 +224,7 @@ def training_refusals(
         what = f"labels seen in a single train case, from which they cannot be learned: {_some(once)}"
         hint = "label more cases of them, fold them into another label, or leave them out of task.labels"
         problems.append(Problem(what=what, where=where, hint=hint))
-    if context_tokens is not None and max_tokens > context_tokens:
+    if context_tokens is not None and max_tokens is not None and max_tokens > context_tokens:
         what = f"max_tokens is {max_tokens:,}, and the model is served with a context of {context_tokens:,} tokens"
         hint = "lower tuning.max_tokens, or raise the model's context_tokens: longer examples could never be asked"
         problems.append(Problem(what=what, where=f"{where}.max_tokens", hint=hint))
@@ -302,7 +307,7 @@ def _suspects(
     embed: Embed,
     counts: Mapping[str, int],
     seed: int,
-) -> list[Review]:
+) -> tuple[list[Review], float]:
     judged = [case for case in cases if counts[target(case)] >= RARE_BELOW]
     vectors = embed.embed([input_text(case.input, task) for case in judged])
     labels = [target(case) for case in judged]
@@ -315,7 +320,9 @@ def _suspects(
             f"{target(case)!r} {suspect.p_given:.0%}"
         )
         reviews.append(_review(case, target, suspect.suggested, reason))
-    return reviews
+    likeliest = probabilities.argmax(axis=1)
+    agreement = sum(classes[best] == label for best, label in zip(likeliest, labels, strict=True)) / len(labels)
+    return reviews, agreement
 
 
 def _review(case: Case, target: TargetOf, suggested: str, reason: str) -> Review:

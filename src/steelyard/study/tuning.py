@@ -1,0 +1,249 @@
+"""`steelyard tune`: look through what an approach would learn from, train it, show its card, export it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from steelyard.approaches.approach import Prepared
+from steelyard.approaches.asking import Asking
+from steelyard.approaches.examples import expected_output, usable_examples
+from steelyard.approaches.prepare import prepare
+from steelyard.approaches.prompted import Prompted
+from steelyard.approaches.prompting import Prompting
+from steelyard.approaches.spec import ApproachSpec
+from steelyard.approaches.tuning.audit import Review, audit_training, training_refusals
+from steelyard.approaches.tuning.repeats import without_repeats
+from steelyard.approaches.workbench import Workbench
+from steelyard.cases.case import Case
+from steelyard.engine.journal import Journal
+from steelyard.engine.lock import study_lock
+from steelyard.engine.writer import storage_failed
+from steelyard.errors import InputError, Problem
+from steelyard.figures import Figure
+from steelyard.measure.intervals import wilson
+from steelyard.report.ledger_csv import harmless
+from steelyard.study.reporting import parity_of
+from steelyard.study.running import Plan, plan_run, workbench
+from steelyard.study.scoring import journal_path
+from steelyard.study.talk import Talk
+from steelyard.study.tuning_results import Audited, Measured, Tuned
+
+if TYPE_CHECKING:
+    from steelyard.approaches.tuning.examples import PromptOf, TargetOf
+    from steelyard.study.study import Study
+
+REVIEW_HEADER = ("case_id", "where", "given", "suggested", "reason")
+
+
+def audit_approach(study: Study, approach: str, *, progress: bool = True) -> Audited:
+    """Look through the training examples of a tuned approach and write the list of labels to review; trains nothing.
+
+    Raises:
+        InputError: The approach is not tuned, or a train case is also in dev or test.
+        StorageFailed: The review list cannot be written.
+    """
+    say = Talk(sys.stderr if progress else None)
+    ground = _ground(study, approach, say)
+    base = None
+    if ground.method == "lora":
+        from steelyard.approaches.tuning.base_model import load_base
+
+        say("audit: counting tokens")
+        base = load_base(ground.bench.base_gguf())
+    say("audit: looking for wrong labels")
+    found = audit_training(
+        ground.bench,
+        max_examples=ground.max_examples,
+        max_tokens=ground.max_tokens,
+        seed=ground.seed,
+        target=ground.target,
+        where=ground.where,
+        near_duplicates=study.file.cases.near_duplicates,
+        groups=study.material.audit.groups,
+        test=study.material.splits.test,
+        prompt=ground.prompt,
+        base=base,
+        context_tokens=ground.context_tokens,
+        embed=ground.bench.embedder() if ground.bench.task.labels else None,
+    )
+    say.end()
+    review_file = Path(".steelyard") / "tuning" / _folder_name(approach) / "review.csv"
+    _write_review(study.folder / review_file, found.review)
+    return Audited(approach=approach, found=found, review_file=review_file)
+
+
+def tune_approach(study: Study, approach: str, *, export: str | Path | None = None, progress: bool = True) -> Tuned:
+    """Train an approach, or find it trained from the same things before, and export it where that is asked for.
+
+    Args:
+        study: The study.
+        approach: Name of a tuned approach.
+        export: Folder to export to; must not be there yet, or be empty.
+        progress: Show progress on standard error.
+
+    Raises:
+        InputError: The approach is not tuned, its examples forbid training, or the folder holds something.
+        RunStopped: A folder cannot be written, or a hosted job ended badly.
+    """
+    say = Talk(sys.stderr if progress else None)
+    if export is not None:
+        _refuse_full(Path(export))
+    with study_lock(study.folder):
+        ground = _ground(study, approach, say)
+        cases = without_repeats(usable_examples(ground.bench.train, ground.bench.task))
+        problems = training_refusals(
+            cases,
+            ground.target,
+            task=ground.bench.task,
+            max_tokens=ground.max_tokens,
+            context_tokens=ground.context_tokens,
+            where=ground.where,
+        )
+        if problems:
+            raise InputError(problems)
+        prepared = prepare(approach, ground.spec, ground.bench)
+        say.end()
+        if export is not None:
+            from steelyard.study.tuning_export import export_approach
+
+            export_approach(Path(export), approach, prepared, ground.spec, ground.bench, cases, ground.target)
+    return _tuned(study.folder, approach, prepared, exported=None if export is None else Path(export))
+
+
+def deployed_prompting(name: str, spec: ApproachSpec, bench: Workbench) -> Prompting:
+    """How a tuned approach says a case to its model, before anything is trained.
+
+    Raises:
+        InputError: It asks in several steps, none of which is tuned.
+    """
+    plain = prepare(name, spec.model_copy(update={"tuning": None}), bench).approach
+    if not isinstance(plain, Prompted):
+        raise InputError(
+            Problem(
+                what="an approach that asks in several steps cannot be tuned",
+                where=f"study.yaml:approaches.{name}.workflow",
+                hint="leave out workflow.steps and workflow.split, or tuning",
+            )
+        )
+    prompting = plain.question.prompting
+    asking = Asking(
+        bench=bench,
+        endpoint=spec.model,
+        facts=bench.endpoints[spec.model],
+        choose_examples=prompting.choose_examples,
+        find_passages=prompting.find_passages,
+    )
+    tuned = asking.question(spec.prompt, bench.task, where=f"study.yaml:approaches.{name}", short=True)
+    return replace(prompting, text=tuned.prompting.text)
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ground:
+    """One tuned approach before it is trained."""
+
+    spec: ApproachSpec
+    bench: Workbench
+    method: str
+    where: str
+    max_examples: int
+    max_tokens: int | None
+    seed: int
+    context_tokens: int | None
+    target: TargetOf
+    prompt: PromptOf | None
+    """`None` for a head, which is asked nothing."""
+
+
+def _ground(study: Study, approach: str, say: Talk) -> _Ground:
+    plan: Plan = plan_run(study.folder, study.file, study.task, study.material, approaches=[approach], limit=None)
+    spec = plan.specs[approach]
+    where = f"study.yaml:approaches.{approach}"
+    if spec.tuning is None:
+        tuned = [name for name, one in study.file.approaches.items() if one.tuning is not None]
+        hint = f"tuned approaches of this study: {', '.join(tuned)}" if tuned else "add tuning: {method: lora}"
+        raise InputError(Problem(what=f"approach {approach!r} is not tuned", where=where, hint=hint))
+    bench = workbench(plan, say=say)
+    is_head = spec.tuning.method == "head"
+    prompting = None if is_head else deployed_prompting(approach, spec, bench)
+
+    def label(case: Case) -> str:
+        values = expected_output(case, bench.task)
+        (value,) = values.values() if len(values) == 1 else (values,)
+        return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+    facts = bench.endpoints.get(spec.model)
+    return _Ground(
+        spec=spec,
+        bench=bench,
+        method=spec.tuning.method,
+        where=f"{where}.tuning",
+        max_examples=spec.tuning.max_examples,
+        max_tokens=spec.tuning.max_tokens if spec.tuning.method == "lora" else None,
+        seed=spec.tuning.seed,
+        context_tokens=facts.context_tokens if facts is not None and not is_head else None,
+        target=label if prompting is None else prompting.target,
+        prompt=None if prompting is None else lambda case: prompting.converse(case).messages,
+    )
+
+
+def _tuned(folder: Path, approach: str, prepared: Prepared, *, exported: Path | None) -> Tuned:
+    card = prepared.setup.card or {}
+    fingerprint = prepared.approach.fingerprint
+    parity, test = None, None
+    path = journal_path(folder)
+    if path.exists():
+        with Journal.open(path, read_only=True) as journal:
+            parity = parity_of(approach, fingerprint, card, journal)
+            right = [
+                bool(outcome.success)
+                for outcome in journal.outcomes({approach: fingerprint}, split="test")
+                if outcome.repeat == 0 and outcome.success is not None
+            ]
+        if right:
+            share = sum(right) / len(right)
+            low, high = wilson(share, len(right))
+            test = Measured(len(right), Figure(value=share, low=low, high=high))
+    return Tuned(
+        approach=approach,
+        fingerprint=fingerprint,
+        card=card,
+        seconds=prepared.setup.seconds,
+        cost_usd=prepared.setup.cost_usd,
+        reused=prepared.setup.reused,
+        parity=parity,
+        test=test,
+        exported=exported,
+    )
+
+
+def _folder_name(approach: str) -> str:
+    """A folder of its own for any name; dots alone would lead elsewhere."""
+    return "%2E" * len(approach) if set(approach) <= {"."} else quote(approach, safe="")
+
+
+def _write_review(path: Path, reviews: tuple[Review, ...]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(REVIEW_HEADER)
+    writer.writerows([harmless(getattr(review, name)) for name in REVIEW_HEADER] for review in reviews)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.getvalue(), encoding="utf-8")
+    except OSError as error:
+        raise storage_failed(error, str(path)) from error
+
+
+def _refuse_full(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        hint = "name a folder that is not there yet, or empty this one"
+        raise InputError(Problem(what="there is something in the folder to export to", where=str(folder), hint=hint))

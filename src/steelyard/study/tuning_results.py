@@ -1,0 +1,168 @@
+"""What `steelyard tune` shows: the audit of training examples, and the card of a tuned approach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from steelyard.approaches.tuning.audit import TrainingAudit
+from steelyard.figures import Figure
+from steelyard.report.content import Parity
+from steelyard.report.format import money, shown
+from steelyard.study.reporting import card_lines
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Audited:
+    """What `steelyard tune --audit` found."""
+
+    approach: str
+    found: TrainingAudit
+    review_file: Path
+    """The review list, relative to the study folder."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape `steelyard.tune-audit/1`."""
+        tokens = self.found.tokens
+        spreads: dict[str, Any] = {}
+        if tokens is not None:
+            spreads = {name: getattr(tokens, name)._asdict() for name in ("prompt", "completion", "total")}
+        found = asdict(self.found)
+        return {
+            "schema": "steelyard.tune-audit/1",
+            "approach": self.approach,
+            "review_file": str(self.review_file),
+            **found,
+            "tokens": None if tokens is None else {**found["tokens"], **spreads},
+        }
+
+    def __str__(self) -> str:
+        found = self.found
+        n_distinct = found.n_labelled - found.n_unusable - found.n_repeats
+        sampled = "" if found.n_examples == n_distinct else f"; a sample of {found.n_examples:,} is used"
+        left_out = f"{found.n_unusable:,} cannot be learned from and {found.n_repeats:,} repeat another"
+        n_train = found.n_examples - found.n_validation
+        lines = [
+            f"{self.approach}: {found.n_labelled:,} labelled train cases; {left_out}, {n_distinct:,} are left{sampled}",
+            f"{n_train:,} to train on, {found.n_validation:,} to validate on; none is in dev or test",
+        ]
+        if tokens := found.tokens:
+            context = f", context {tokens.context_tokens:,}" if tokens.context_tokens is not None else ""
+            lines.append(
+                f"tokens of prompt and answer: {tokens.total.least:,} to {tokens.total.most:,}, median "
+                f"{tokens.total.median:,} (max_tokens {tokens.max_tokens:,}{context}); answers up to "
+                f"{tokens.completion.most:,}; {len(tokens.cut):,} inputs would be cut, "
+                f"{len(tokens.left_out):,} examples left out"
+            )
+        if counts := found.label_counts:
+            most, least = max(counts, key=lambda label: counts[label]), min(counts, key=lambda label: counts[label])
+            lines.append(
+                f"{len(counts)} labels, from {counts[most]:,} cases ({most}) down to {counts[least]:,} ({least})"
+            )
+        n_suspects = len(found.review) - found.n_conflicts
+        judged = f"no suspects ({found.not_judged})"
+        if found.agreement is not None:
+            judged = f"{n_suspects:,} suspects (a classifier agrees with {found.agreement:.0%} of all labels)"
+        lines.append(
+            f"labels to review: {found.n_conflicts:,} that contradict a near-duplicate, {judged}; in {self.review_file}"
+        )
+        kinds = ", ".join(f"{n:,} × {kind}" for kind, n in found.personal.items())
+        lines.append(
+            f"personal data: {kinds} in {found.n_personal:,} cases"
+            if kinds
+            else "personal data: none of the kinds that are looked for"
+        )
+        lines += [f"note: {note}" for note in found.notes]
+        return "\n".join(lines)
+
+
+class Measured(NamedTuple):
+    """Success on the test split, as far as it was run."""
+
+    n: int
+    success: Figure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tuned:
+    """A tuned approach, ready to run."""
+
+    approach: str
+    fingerprint: str
+    card: Mapping[str, Any]
+    seconds: float
+    cost_usd: float | None
+    reused: bool
+    parity: Parity | None
+    """`None` until a run has asked the adapter as it is served."""
+    test: Measured | None
+    """`None` until it was run on test cases."""
+    exported: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape `steelyard.tune/1`."""
+        parity = self.parity
+        return {
+            "schema": "steelyard.tune/1",
+            "approach": self.approach,
+            "fingerprint": self.fingerprint,
+            "card": dict(self.card),
+            "seconds": self.seconds,
+            "cost_usd": self.cost_usd,
+            "reused": self.reused,
+            "parity": None
+            if parity is None
+            else {
+                "n": parity.n,
+                "in_training_library": _plain(parity.in_training_library),
+                "as_served": _plain(parity.as_served),
+            },
+            "test": None if self.test is None else {"n": self.test.n, "success": _plain(self.test.success)},
+            "exported": None if self.exported is None else str(self.exported),
+        }
+
+    def __str__(self) -> str:
+        was = "found as it was trained before" if self.reused else "trained"
+        cost = "at an unknown price" if self.cost_usd is None else f"for {money(self.cost_usd)}"
+        lines = [f"{self.approach}: {was}, in {self.seconds:.1f} s, {cost}"]
+        lines += [f"{label}: {text}" for label, text in card_lines(self.card)]
+        lines += _curves(self.card)
+        if self.parity is not None:
+            trained, served = (
+                shown(one, "percent").plain for one in (self.parity.in_training_library, self.parity.as_served)
+            )
+            lines.append(f"parity on {self.parity.n:,} validation cases: {trained} where trained, {served} as served")
+        elif self.card.get("validation_right"):
+            lines.append("parity: not measured yet; a run asks the validation cases again as served")
+        if self.test is not None:
+            lines.append(f"success on {self.test.n:,} test cases: {shown(self.test.success, 'percent').plain}")
+        if self.exported is not None:
+            lines.append(f"exported to {self.exported}; its README.md says how each file is used")
+        return "\n".join(lines)
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _curves(card: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if curve := card.get("loss_curve"):
+        first, last = curve[0], curve[-1]
+        lines.append(
+            f"training loss: {first['loss']:.3f} at step {first['step']:,}, {last['loss']:.3f} at step {last['step']:,}"
+        )
+    lines += [
+        f"validation at step {found['step']:,}: loss {found['loss']:.3f}, exact match {found['exact_match']:.1%}"
+        for found in card.get("validations", ())
+    ]
+    lines += [
+        f"on dev with C = {tried['C']:g}: accuracy {tried['dev_accuracy']:.1%}, log loss {tried['dev_log_loss']:.3f}"
+        for tried in card.get("tried", ())
+    ]
+    return lines
+
+
+def _plain(figure: Figure) -> dict[str, float | None]:
+    return {"value": figure.value, "low": figure.low, "high": figure.high}
