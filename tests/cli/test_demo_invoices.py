@@ -84,5 +84,5 @@ def test_the_demo_runs_to_a_report_on_another_model(tmp_path: Path) -> None:
     assert cached == {"one-prompt": 120, "schema": 120, "repair": 120, "split": 360}
     assert list(dict.fromkeys(row["field"] for row in scores["fields"])) == FIELDS
     page = Path(ran.json["report"]).read_text("utf-8")
-    for said in ("Field by field", "Of them cached", "Pumpen GmbH", "head: answered", "rows: answered"):
+    for said in ("Field by field", "Cached prompt tokens", "Pumpen GmbH", "head: answered", "rows: answered"):
         assert said in page

@@ -151,7 +151,7 @@ def test_notes_and_judges_stand_apart_from_the_calls(page: str) -> None:
 
 def test_cached_tokens_stand_beside_prompt_tokens_where_there_are_any(page: str) -> None:
     """In all forms; and nowhere where no endpoint cached anything."""
-    assert "Of them cached" in part(page, "scores")
+    assert "Cached prompt tokens" in part(page, "scores")
     assert "412 prompt (180 cached) and 88 completion tokens" in part(page, "worst")
     assert "Of them cached" in render_markdown(invoices_content())
     content = invoices_content()
@@ -160,7 +160,7 @@ def test_cached_tokens_stand_beside_prompt_tokens_where_there_are_any(page: str)
     assert "cached: of the prompt tokens" in text
     bare = tuple(replace(card, cached_tokens_per_task=unknown("nobody said")) for card in content.scorecards)
     assert "cached" not in printed(score_table(bare))
-    assert "Of them cached" not in render_html(replace(content, scorecards=bare))
+    assert "Of them cached" not in render_markdown(replace(content, scorecards=bare))
 
 
 def test_no_approach_is_best_at_caching() -> None:
