@@ -233,3 +233,13 @@ def test_a_likely_winner_is_not_taken_where_being_wrong_would_be_dear() -> None:
     assert 0.6 < (found.p_best or 0) < 0.9
     assert found.choice is None
     assert "Cannot tell" in found.sentence
+
+
+def test_the_last_one_left_is_not_taken_where_it_fails_more_often_than_it_succeeds() -> None:
+    """Of two, one is surely useless and the other probably: the verdict says that neither will do."""
+    rows = [row("a", i, 0) for i in range(24)] + [row("b", i, int(i < 8)) for i in range(24)]
+    verdict = decide(
+        from_rows(rows), {name: ApproachFacts(name=name, levers=("prompt",)) for name in "ab"}, as_of=date(2026, 11, 1)
+    )
+    assert verdict.choice is None
+    assert verdict.sentence.startswith("No approach reaches a useful level; the closest, b, succeeds in 33.3%")

@@ -121,6 +121,9 @@ def exclusions(weighing: Weighing) -> dict[str, str]:
         if name in weighing.dropped:
             excluded[name] = weighing.dropped[name]
             continue
+        if weighing.facts[name].is_ceiling:
+            excluded[name] = "it is shown the gold passages: what retrieval could reach, and nothing to deploy"
+            continue
         measured = measure(results, weighing.facts[name])
         if isinstance(measured, str):
             excluded[name] = f"its cost per successful task is unknown: {measured}"
@@ -162,6 +165,9 @@ def call_it(weighing: Weighing, draws: JointDraws | None, excluded: Mapping[str,
     """Apply the rule of this module."""
     if draws is None:
         return _no_candidates(weighing, excluded)
+    alone = _alone_and_poor(weighing, draws)
+    if alone is not None:
+        return alone
     leader = _leader(draws)
     choice = _simpler(weighing, draws, leader)
     at = draws.names.index(choice)
@@ -218,6 +224,17 @@ def _no_candidates(weighing: Weighing, excluded: Mapping[str, str]) -> Call:
         not_behind = [pair.b for pair in pairs if pair.evidence != "a"]
         return Call(sentence=wording.no_cost_known(best, scored[best], not_behind))
     return Call(sentence=wording.none_useful(best, scored[best], weighing.goal))
+
+
+def _alone_and_poor(weighing: Weighing, draws: JointDraws) -> Call | None:
+    """Being the only one that is not surely useless is no reason to take what fails more often than it succeeds."""
+    if len(draws.names) > 1 or weighing.goal.min_success is not None:
+        return None
+    (name,) = draws.names
+    success = success_rate(weighing.results[name], alpha=weighing.alpha)
+    if success.value is None or success.value >= USEFUL_SUCCESS:
+        return None
+    return Call(sentence=wording.none_useful(name, success, weighing.goal))
 
 
 def _leader(draws: JointDraws) -> str:

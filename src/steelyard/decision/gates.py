@@ -56,11 +56,14 @@ class Evidence:
     """Labelled cases of the study that are not run yet: further evidence without labelling."""
 
     def best_where(self, holds: Callable[[ApproachFacts], bool]) -> str | None:
-        """The most successful approach of a kind, or `None` when there is none with a scored case."""
+        """The most successful deployable approach of a kind, or `None` when there is none with a scored case."""
         names = [
             name
             for name, facts in self.facts.items()
-            if name in self.results and holds(facts) and not np.isnan(self.results[name].success).all()
+            if name in self.results
+            and not facts.is_ceiling
+            and holds(facts)
+            and not np.isnan(self.results[name].success).all()
         ]
         return max(names, key=lambda name: (float(np.nanmean(self.results[name].success)), name), default=None)
 

@@ -110,6 +110,8 @@ class ApproachFacts:
     is_imported: bool = False
     """Whether its results were made elsewhere. What preparing it took is then unknown, and without levers what building
     and keeping it takes as well; the ledger leaves these lines out and says so."""
+    is_ceiling: bool = False
+    """Whether it is shown what nobody has in production, such as the gold passages: never a candidate."""
     stated: frozenset[str] = frozenset()
     """Of an imported approach: `n_labels` and `setup_cost_usd` where its settings state them, 0 or not."""
     stated_by: Provenance = MEASURED
