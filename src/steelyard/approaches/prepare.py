@@ -123,7 +123,24 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
     setups.insert(0, own)
     adapter: Path | None = None
     adapter_digest: str | None = None
-    if spec.tuning is not None:
+    model, levers = facts.model, spec.levers
+    if spec.tuning is not None and spec.tuning.method == "hosted":
+        from steelyard.approaches.tuning.hosted import prepare_hosted
+
+        hosted = prepare_hosted(
+            name,
+            spec.tuning,
+            endpoint=spec.model,
+            question=question,
+            cases=without_repeats(usable_examples(bench.train, bench.task)),
+            bench=bench,
+        )
+        # How the job was waited for changes no answer; what it learned does.
+        spec = spec.model_copy(update={"tuning": None})
+        model = f"{facts.model}, tuned: {hosted.identity}"
+        question = replace(question, tuned_model=hosted.model)
+        setups.append(hosted.setup)
+    elif spec.tuning is not None:
         from steelyard.approaches.tuning.lora import prepare_adapter
 
         tuned = prepare_adapter(
@@ -137,8 +154,8 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
     asking.warn_of_length(name, prompting)
     approach = Prompted(
         name=name,
-        levers=spec.levers,
-        fingerprint=fingerprint(spec, question=question, model=facts.model, index=index_digest, adapter=adapter_digest),
+        levers=levers,
+        fingerprint=fingerprint(spec, question=question, model=model, index=index_digest, adapter=adapter_digest),
         question=replace(question, adapter=adapter_digest),
     )
     return Prepared(approach=approach, setup=_together(setups), adapter=adapter, adapter_digest=adapter_digest)
@@ -163,8 +180,10 @@ def _knowledge(name: str, spec: ApproachSpec, facts: EndpointFacts, bench: Workb
         problems.append(Problem(what="no case names the passages that hold its answer", where=where, hint=hint))
     if problems:
         raise InputError(problems)
-    from steelyard.approaches.retrieval.context import prepare_knowledge
+    from steelyard.approaches.retrieval.context import NoPassages, PreparedKnowledge, prepare_knowledge
 
+    if not bench.looks_up:
+        return PreparedKnowledge(NoPassages(), 0.0, False, {})
     room: int | None = None
     if facts.context_tokens is not None:
         said = len(bench.task.instruction) + len(str(bench.task.output_schema)) + len(spec.prompt.system or "")

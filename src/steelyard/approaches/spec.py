@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from steelyard.approaches.hosted_spec import HostedTuningSpec
 from steelyard.approaches.knowledge_spec import KnowledgeUse
 from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.approaches.search_spec import OptimiseSpec
@@ -83,10 +84,32 @@ class ApproachSpec(Section):
     """Checks and repairs around the call."""
     retrieval: RetrievalSpec | None = None
     """What is looked up for each case."""
-    tuning: TuningSpec | None = None
+    tuning: Annotated[TuningSpec | HostedTuningSpec, Field(discriminator="method")] | None = None
     """What is learned beforehand."""
     optimise: OptimiseSpec | None = None
     """What a search for a better prompt may try and spend."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _asks_where_it_is_tuned(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
+        tuning = value.get("tuning") if isinstance(value, dict) else None
+        if isinstance(tuning, dict) and tuning.get("method") == "hosted" and tuning.get("endpoint"):
+            return {"model": tuning["endpoint"], **value}
+        return value
+
+    @model_validator(mode="after")
+    def _hosted_tuning_has_a_host(self) -> ApproachSpec:
+        if self.tuning is None or self.tuning.method != "hosted":
+            return self
+        if self.model in ("local", "none"):
+            raise ValueError("hosted tuning needs a host: give tuning.endpoint, one of models.endpoints")
+        if self.tuning.endpoint not in (None, self.model):
+            raise ValueError(
+                f"a tuned model answers where it was tuned: leave out model, or set it to {self.tuning.endpoint}"
+            )
+        if self.workflow is not None and (self.workflow.steps is not None or self.workflow.split is not None):
+            raise ValueError("hosted tuning learns one question: leave out workflow.steps and workflow.split")
+        return self
 
     @model_validator(mode="after")
     def _levers_fit_the_model(self) -> ApproachSpec:

@@ -52,6 +52,8 @@ class Workbench:
     """The endpoints as study.yaml declares them, for jobs that their hosts do."""
     till: Till | None = None
     """Counts such jobs against the budget; without one none is started."""
+    looks_up: bool = True
+    """Whether documents are indexed; without, prompts that show passages are compiled and nothing more."""
     study: Path = Path()
     """The study folder, where functions of the study stand."""
     say: Callable[[str], None]

@@ -30,6 +30,7 @@ from steelyard.engine.rows import (
     Row,
     attempt_from,
     call_row,
+    case_body,
     of_versions,
     outcome_from,
     outcome_row,
@@ -135,11 +136,14 @@ class Journal:
         """Digests of all journalled calls."""
         return {digest for (digest,) in self._rows("SELECT digest FROM calls")}
 
-    def spent(self) -> Spent:
-        """What the study has paid so far."""
-        sql = "SELECT coalesce(sum(calls), 0), coalesce(sum(usd), 0.0), coalesce(sum(unpriced_calls), 0) FROM spent"
-        (row,) = self._rows(sql)
-        return Spent(*row)
+    def record_job(self, job: str, usd: float | None) -> None:
+        """Count a job at a host, in the place of what it was counted at before; `None` where its price is unknown."""
+        self._do("INSERT OR REPLACE INTO spent VALUES (?, 0, ?, ?)", (f"job {job}", usd or 0.0, int(usd is None)))
+
+    def spent(self, *, besides_job: str = "") -> Spent:
+        """What the study has paid so far, for calls and for jobs at hosts but one."""
+        columns = "coalesce(sum(calls), 0), coalesce(sum(usd), 0.0), coalesce(sum(unpriced_calls), 0)"
+        return Spent(*self._rows(f"SELECT {columns} FROM spent WHERE endpoint != ?", (f"job {besides_job}",))[0])
 
     # ---- outcomes -----------------------------------------------------------------------------------------------
 
@@ -315,20 +319,20 @@ class Journal:
         sql = "SELECT count(*) FROM looks WHERE approach = ? AND fingerprint = coalesce(?, fingerprint)"
         return int(self._rows(sql, (approach, fingerprint))[0][0])
 
-    def record_cases(self, cases: Iterable[Case]) -> None:
-        """Keep the cases a run works on, so that a report can show them without the case file.
+    def record_cases(self, cases: Iterable[Case], versions: Mapping[str, Any] | None = None) -> None:
+        """Keep the cases a run works on, and what was right when by case id, for reports without the case file.
 
         Raises:
             StorageFailed: It could not be written.
         """
-        sql = "INSERT OR IGNORE INTO cases VALUES (?, ?, ?)"
+        sql = "INSERT OR REPLACE INTO cases VALUES (?, ?, ?)"  # what is known beside input and output may change
         for case in cases:
-            body = {"input": case.input, "expected": case.expected, "where": case.where}
-            self._writing.put(Write(statement=(sql, (case.digest(), case.id, orjson.dumps(body).decode()))))
+            body = case_body(case, (versions or {}).get(case.id))
+            self._writing.put(Write(statement=(sql, (case.digest(), case.id, body))))
         self._writing.put_and_block(Write())
 
     def cases(self) -> dict[str, dict[str, Any]]:
-        """`input`, `expected` and `where` of all kept cases, by case id; of a changed case the version kept last."""
+        """What was kept of each case (see `case_body`), by case id; of a changed case the version kept last."""
         return {name: orjson.loads(body) for name, body in self._rows("SELECT id, body FROM cases ORDER BY rowid")}
 
     # ---- races --------------------------------------------------------------------------------------------------
@@ -370,8 +374,7 @@ class Journal:
         self._writing.put_and_block(Write(statement=(sql, values)))
 
     def _call(self, digest: str) -> Row | None:
-        rows = self._rows(f"SELECT {CALL_COLUMNS} FROM calls WHERE digest = ?", (digest,))
-        return rows[0] if rows else None
+        return next(iter(self._rows(f"SELECT {CALL_COLUMNS} FROM calls WHERE digest = ?", (digest,))), None)
 
     def _mappings(self, sql: str, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
         """Rows by column name, one after the other."""

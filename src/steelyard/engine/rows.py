@@ -6,11 +6,12 @@ used them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from steelyard.cases.case import Case
 from steelyard.engine.outcome import Outcome, OutcomeStatus
 from steelyard.models.calls import Attempt, AttemptStatus, ChatRequest, Message, Tool, ToolCall
 from steelyard.task.field_scorers import FieldScore
@@ -247,6 +248,13 @@ def _answer_text(attempt: Attempt) -> str:
     return orjson.dumps(
         [_storable(attempt.text), [[_storable(one) for one in call] for call in attempt.tool_calls]]
     ).decode()
+
+
+def case_body(case: Case, versions: Sequence[Any] | None) -> str:
+    """What is kept of a case, as JSON: `input`, `expected`, `where`, and where known `sources`, `passages`, `versions`."""
+    body: dict[str, Any] = {"input": case.input, "expected": case.expected, "where": case.where}
+    known = {"sources": case.sources, "passages": [one._asdict() for one in case.passages], "versions": versions}
+    return orjson.dumps(body | {name: value for name, value in known.items() if value}).decode()
 
 
 def _storable(text: str) -> str:

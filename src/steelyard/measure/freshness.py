@@ -137,20 +137,21 @@ def freshness(
 
 
 def versions_of_cases(
-    cases: Iterable[Case], *, question: str, field: str, day: str | None = None
+    cases: Iterable[Case], *, question: str | None = None, field: str, day: str | None = None
 ) -> dict[str, tuple[VersionedAnswer, ...]]:
     """What was right when, from cases that ask one question as of several days.
 
     Args:
         cases: All cases; those without a question, a day or an expected answer are left out.
-        question: Name in `meta` of what the same questions share.
+        question: Name in `meta` of what the same questions share; left out, the `question` of the case.
         field: Field of the expected output.
         day: Input field with the day asked about; left out, the time of the case.
     """
     groups: dict[str, dict[str, VersionedAnswer]] = {}
     members: dict[str, list[str]] = {}
     for case in cases:
-        name, when = case.meta.get(question), case.input.get(day) if day is not None else case.time
+        name = case.question if question is None else case.meta.get(question)
+        when = case.input.get(day) if day is not None else case.time
         if name is None or when is None or case.expected is None or field not in case.expected:
             continue
         found = VersionedAnswer(valid_from=str(when), expected=case.expected[field])

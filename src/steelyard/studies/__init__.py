@@ -16,7 +16,7 @@ def available() -> list[str]:
 
 
 def copy_study(name: str, folder: Path) -> None:
-    """Copy the user's files of a shipped study (study.yaml, cases, README) into a folder.
+    """Copy the user's files of a shipped study (study.yaml, cases, documents, README) into a folder.
 
     Files that are already there are left as they are, so that a second demo goes on where the first stopped.
 
@@ -31,12 +31,7 @@ def copy_study(name: str, folder: Path) -> None:
                 what=f"no study called {name!r} ships with Steelyard", hint=f"{hint}there is: {', '.join(available())}"
             )
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for item in files(__name__).joinpath(name).iterdir():
-        target = folder / item.name
-        if item.is_file() and not target.exists():
-            with as_file(item) as source:
-                target.write_bytes(source.read_bytes())
+    _copy(files(__name__).joinpath(name), folder)
 
 
 def scenarios() -> list[str]:
@@ -47,3 +42,17 @@ def scenarios() -> list[str]:
 def scenario(name: str) -> Traversable:
     """The plan file of a scenario that ships."""
     return files(__name__).joinpath("scenarios", f"{name}.yaml")
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _copy(folder: Traversable, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for item in folder.iterdir():
+        if item.is_dir():
+            if item.name != "__pycache__":
+                _copy(item, target / item.name)
+        elif not (target / item.name).exists():
+            with as_file(item) as source:
+                (target / item.name).write_bytes(source.read_bytes())

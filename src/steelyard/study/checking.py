@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from steelyard.approaches.prepare import prepare
-from steelyard.approaches.spec import ApproachSpec
+from steelyard.approaches.spec import ApproachSpec, RetrievalSpec
 from steelyard.errors import InputError, Problem
+from steelyard.study.document_check import document_notes
 from steelyard.study.running import Plan, workbench
 
 
@@ -20,7 +23,7 @@ def check_approaches(plan: Plan) -> tuple[str, ...]:
     """
     notes: list[str] = []
     problems: list[Problem] = []
-    bench = workbench(plan, say=notes.append)
+    bench = replace(workbench(plan, say=notes.append), looks_up=False)
     for name, spec in plan.specs.items():
         if spec.model == "none":
             continue
@@ -28,6 +31,10 @@ def check_approaches(plan: Plan) -> tuple[str, ...]:
             prepare(name, _without_preparation(spec), bench)
         except InputError as error:
             problems += error.problems
+    try:
+        notes += document_notes(plan.folder, plan.file, plan.task, plan.material)
+    except InputError as error:
+        problems += error.problems
     if problems:
         raise InputError(problems)
     return tuple(dict.fromkeys(notes))
@@ -40,4 +47,5 @@ def _without_preparation(spec: ApproachSpec) -> ApproachSpec:
     """The same prompt and workflow, without looking anything up or learning anything."""
     # Choosing diverse examples embeds the train split; which ones are shown makes no difference here.
     prompt = spec.prompt.model_copy(update={"choose": "spread"}) if spec.prompt.examples else spec.prompt
-    return spec.model_copy(update={"retrieval": None, "tuning": None, "prompt": prompt})
+    retrieval = RetrievalSpec(knowledge=spec.knowledge) if spec.knowledge is not None else None
+    return spec.model_copy(update={"retrieval": retrieval, "tuning": None, "prompt": prompt})

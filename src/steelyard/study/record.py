@@ -35,6 +35,17 @@ class ApproachRecord:
     search: Mapping[str, Any] | None = None
     """The search for its prompt, where there was one: `sentence`, `cost_usd`, `winner`."""
 
+    @property
+    def knowledge(self) -> Mapping[str, Any] | None:
+        """What it showed of the documents, as study.yaml had it; `None` where it showed nothing."""
+        found: Mapping[str, Any] | None = (self.settings["approach"].get("retrieval") or {}).get("knowledge")
+        return found
+
+    @property
+    def is_ceiling(self) -> bool:
+        """Whether it was shown the gold passages."""
+        return (self.knowledge or {}).get("context") == "gold"
+
     def facts(
         self,
         setup: Setup | None,
@@ -60,6 +71,8 @@ class ApproachRecord:
             n_labels=setup.n_examples if setup else 0,
             setup_seconds=setup.seconds if setup else 0.0,
             setup_cost_usd=setup.cost_usd if setup else None,
+            index_cost_usd=_index_cost(setup),
+            is_ceiling=self.is_ceiling,
             search_cost_usd=self.search["cost_usd"] if self.search else 0.0,
             price=self.price,
             batch_discount=now.batch_discount if now else None,
@@ -174,7 +187,15 @@ def settings_of(study: Mapping[str, Any], name: str) -> dict[str, Any]:
     approach.pop("optimise", None)  # what may be tried changes no answer; what was found has a fingerprint of its own
     endpoint = study.get("models", {}).get("endpoints", {}).get(approach.get("model", "local"), {})
     asked = {key: endpoint.get(key) for key in ("base_url", "model", "extra_body")}
-    return {"task": study["task"], "cases": study["cases"], "approach": approach, "endpoint": asked}
+    found = {"task": study["task"], "cases": study["cases"], "approach": approach, "endpoint": asked}
+    reads = (approach.get("retrieval") or {}).get("knowledge") is not None
+    return found | ({"knowledge": study.get("knowledge")} if reads else {})
+
+
+def _index_cost(setup: Setup | None) -> float | None:
+    """Machine cost of the index of documents in USD; `None` where there is none."""
+    cost: float | None = ((setup.card or {}).get("knowledge") or {}).get("cost_usd") if setup else None
+    return cost
 
 
 def _step_costs(steps: Sequence[StepSums], n_outcomes: int) -> tuple[StepCost, ...]:

@@ -10,6 +10,7 @@ from steelyard.decision.verdict import Verdict
 from steelyard.engine.estimate import Estimate
 from steelyard.engine.run import RunSummary
 from steelyard.measure.fields import FieldRow
+from steelyard.measure.retrieval_report import RetrievalReport
 from steelyard.measure.scorecard import Comparison, Scorecard, scorecards_json
 from steelyard.measure.segments import SegmentTables
 
@@ -33,11 +34,16 @@ class Scores:
     fields: tuple[FieldRow, ...] = ()
     """What is right field by field; empty where outputs have one field, or only their scores are known."""
 
+    retrieval: RetrievalReport | None = None
+    """Were sources found and used; `None` for a study without documents."""
+
     def to_json(self) -> dict[str, Any]:
         """What `score --json` prints (`steelyard.scorecards/1`)."""
         segments = None if self.segments is None else self.segments.to_json()
         fields = [row.to_json() for row in self.fields]
-        return scorecards_json(self.scorecards, self.comparisons) | {"segments": segments, "fields": fields}
+        retrieval = None if self.retrieval is None else self.retrieval.to_json()
+        shape = scorecards_json(self.scorecards, self.comparisons)
+        return shape | {"segments": segments, "fields": fields, "retrieval": retrieval}
 
     def to_polars(self) -> polars.DataFrame:
         """One row an approach: each metric with `_low`, `_high` and `_provenance` beside it."""
@@ -60,6 +66,10 @@ class Scores:
             from steelyard.report.field_table import field_table
 
             parts += [Text("\nField by field:"), field_table(self.fields, self.scorecards)]
+        if self.retrieval is not None:
+            from steelyard.report.retrieval_table import retrieval_parts
+
+            parts += retrieval_parts(self.retrieval)
         parts += judge_lines(self.scorecards)
         if by_segment:
             parts += segment_parts(self.segments)

@@ -17,8 +17,9 @@ from pathlib import Path
 from steelyard.approaches.approach import Prepared
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.spec import ApproachSpec
+from steelyard.approaches.till import Till
 from steelyard.approaches.workbench import EndpointFacts, Workbench
-from steelyard.cases.case import Case
+from steelyard.cases.case import Case, GoldText
 from steelyard.cases.sample import take
 from steelyard.engine.budget import Budget
 from steelyard.engine.estimate import dry_run
@@ -38,8 +39,10 @@ from steelyard.study.optimised import Optimised, in_force
 from steelyard.study.racing import Rounds, complete_after_all
 from steelyard.study.record import read_record, run_record
 from steelyard.study.results import RunEstimate, RunResult
+from steelyard.study.retrieving import answers_by_day
 from steelyard.study.scoring import journal_path, no_such_approach
 from steelyard.study.talk import Talk
+from steelyard.study.till import StudyTill
 from steelyard.task.task import Task
 
 
@@ -114,6 +117,16 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
         RunStopped: The run ended early; the same call goes on from there.
     """
     file = plan.file
+    ceilings = [name for name, spec in plan.specs.items() if spec.is_ceiling and race]
+    if ceilings and len(ceilings) < len(plan.specs):
+        said = (
+            f"{', '.join(ceilings)}: shown the gold passages, so not in the race; a run without --race does its cases"
+        )
+        plan = replace(
+            plan,
+            specs={name: spec for name, spec in plan.specs.items() if name not in ceilings},
+            notes=(*plan.notes, said),
+        )
     say = Talk(sys.stderr if progress else None)
     budget = Budget(
         usd=budget_usd if budget_usd is not None else file.run.budget_usd,
@@ -121,7 +134,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
     )
     with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
         hosted_ones = hosted_endpoints(file, plan.task, plan.specs, budget)
-        bench = workbench(plan, say=say)
+        bench = workbench(plan, say=say, till=StudyTill(journal=journal, budget=budget))
         prepared = {name: prepare(name, spec, bench) for name, spec in plan.specs.items()}
         compute = compute_price(file).provenance
         prices = {name: one.endpoint.price.provenance for name, one in hosted_ones.items()} | {"local": compute}
@@ -140,7 +153,10 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
             searches={name: one.record() for name, one in plan.searched.items()},
             spent=journal.spent(),
         )
-        journal.record_cases([*plan.test, *(case for one in _parity_work(plan, prepared) for case in one.cases)])
+        journal.record_cases(
+            [*plan.test, *(case for one in _parity_work(plan, prepared) for case in one.cases)],
+            answers_by_day(file, plan.material.cases) if file.knowledge is not None else None,
+        )
         number = journal.start_run(command=command, package_version=package_version(), study=record)
         for name, one in prepared.items():
             journal.record_preparation(name, one.approach.fingerprint, one.setup)
@@ -214,7 +230,7 @@ def estimate_plan(plan: Plan) -> RunEstimate:
 # Preparing
 
 
-def workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
+def workbench(plan: Plan, *, say: Callable[[str], None], till: Till | None = None) -> Workbench:
     """What approaches are prepared with."""
     models = plan.file.models
     endpoints = {
@@ -240,11 +256,21 @@ def workbench(plan: Plan, *, say: Callable[[str], None]) -> Workbench:
         folder=plan.state / "prepared",
         endpoints=endpoints,
         embedder=cache(lambda: local_model.embedder(say)),
+        hosts=models.endpoints,
+        till=till,
         base_gguf=cache(lambda: local_model.gguf(models.local, plan.folder, say)),
         study=plan.folder,
+        knowledge=plan.file.knowledge,
+        gold=_gold(plan.material.cases),
         cpu_hour_usd=models.local.cpu_hour_usd,
         say=say,
     )
+
+
+def _gold(cases: Sequence[Case]) -> dict[str, tuple[GoldText, ...]]:
+    """What cases name as holding their answer: passages, or else whole documents."""
+    named = {case.id: case.passages or tuple(GoldText(source, "") for source in case.sources) for case in cases}
+    return {case_id: texts for case_id, texts in named.items() if texts}
 
 
 def _work(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:

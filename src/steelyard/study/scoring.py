@@ -27,6 +27,7 @@ from steelyard.models.spec import PriceSpec
 from steelyard.study.file import StudyFile
 from steelyard.study.record import ApproachRecord, StudyRecord, read_record, settings_of
 from steelyard.study.results import Decision, Scores
+from steelyard.study.retrieving import study_retrieval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,10 +156,11 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
     )
 
 
-def score_evidence(evidence: Evidence) -> Scores:
-    """Six metrics per approach, the full cost of a success included, and all paired comparisons."""
+def score_evidence(evidence: Evidence, journal: Journal) -> Scores:
+    """Six metrics per approach, the full cost of a success included, all paired comparisons, and what was retrieved."""
     scores = score_results(evidence.results, evidence.facts, evidence.file.money, notes=evidence.notes)
-    return replace(scores, fields=evidence.fields)
+    retrieval = study_retrieval(evidence.file, evidence.approaches, evidence.setups, journal)
+    return replace(scores, fields=evidence.fields, retrieval=retrieval)
 
 
 def score_results(

@@ -154,8 +154,8 @@ class Study:
         """
         from steelyard.study.scoring import score_evidence
 
-        with self._evidence(approaches) as (evidence, _):
-            return score_evidence(evidence)
+        with self._evidence(approaches) as (evidence, journal):
+            return score_evidence(evidence, journal)
 
     def decide(self) -> Decision:
         """Gates, ledger and verdict; a verdict other than the last one is added to the study's history.

@@ -45,6 +45,10 @@ def resolve_task(spec: TaskSpec, folder: Path) -> Task:
         schema = _checked(schema, where, spec.expected)
     else:
         schema = _checked(spec.output_schema, _WHERE, spec.expected)
+    if spec.citations is not None and spec.citations not in schema["properties"]:
+        hint = _nearest(spec.citations, schema["properties"])
+        what = f"there is no output field {spec.citations!r}"
+        raise InputError(Problem(what=what, where="study.yaml:task.citations", hint=hint))
     scoring, functions, digests = resolve_scoring(spec, folder) if spec.scoring is not None else (None, {}, {})
     return Task(
         instruction=spec.instruction.strip(),

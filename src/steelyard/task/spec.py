@@ -126,6 +126,9 @@ class TaskSpec(Section):
     scoring: dict[str, FieldScoring] | None = None
     """How each expected field is compared, in place of `scorer`: a kind alone, or a kind with its options. Fields left
     out are `normalised`. The score is the mean over the fields by weight."""
+    citations: str | None = None
+    """Field of the output in which an answer names the passages it rests on, by number or id; it is looked at apart and
+    scores nothing."""
     success_threshold: Annotated[float, Field(gt=0, le=1)] = 1.0
     """A case succeeds when its score is at least this and its output is valid."""
     max_output_tokens: Annotated[int, Field(ge=1)] = 48

@@ -26,8 +26,10 @@ BEHAVIOUR = 1
 """Raised by one whenever this module would show other passages."""
 UNKNOWN_CONTEXT_TOKENS = 32_000
 """Tokens of passages where nobody said how much context a model has."""
-_SHARE_OF_CONTEXT = 0.6
-"""Of what answer and instructions leave: tokens are estimated, and each passage comes with a line of its own."""
+_SHARE_OF_CONTEXT = 0.7
+"""Of what answer and instructions leave, since tokens are estimated; some tokenizers make one of every digit."""
+_FRAME_TOKENS = 25
+"""Of what stands around a passage: its number and heading."""
 _TAG = re.compile(r"<(?=/?passage\b)", re.IGNORECASE)
 
 
@@ -39,12 +41,14 @@ class KnowledgeContext:
     use: KnowledgeUse
     gold: Mapping[str, tuple[GoldText, ...]]
     """By case id, for the ceiling alone: else empty."""
+    room: int
+    """Tokens of all passages at most, with what stands around them."""
 
     @property
     def digest(self) -> str:
         """Content address of everything that decides which passages are shown."""
-        gold = sorted(self.gold.items())
-        body = [BEHAVIOUR, self.retriever.digest, self.use.context, self.use.as_of, gold]
+        gold = [[name, list(map(list, texts))] for name, texts in sorted(self.gold.items())]
+        body = [BEHAVIOUR, self.retriever.digest, self.use.context, self.use.as_of, self.room, gold]
         return hashlib.blake2b(orjson.dumps(body), digest_size=16).hexdigest()
 
     def passages(self, case: CaseInput) -> list[Passage]:
@@ -53,16 +57,26 @@ class KnowledgeContext:
         Gold passages are what the case names, whoever asks.
         """
         if self.use.context == "gold":
-            return self._gold(case.id)
-        return self.retriever.search(case.fields, as_of=self._day(case), access=case.access)
+            found = self._gold(case.id)
+        else:
+            found = self.retriever.search(case.fields, as_of=self._day(case), access=case.access)
+        left = self.room
+        fitting = []
+        for passage in found:
+            if passage.n_tokens + _FRAME_TOKENS <= left:
+                fitting.append(passage)
+                left -= passage.n_tokens + _FRAME_TOKENS
+        return fitting
 
     def shown(self, passages: Sequence[Passage]) -> list[dict[str, Any]]:
-        """Passages as templates see them; everything that fits is shown in the order of the documents."""
-        ordered = list(passages)
+        """Passages as templates see them, numbered best first; everything that fits stands in the order of the documents."""
+        numbered = [_as_shown(number, one) for number, one in enumerate(passages, 1)]
         if self.use.context == "all":
-            places = {one.id: place for place, one in enumerate(self.retriever.index.documents)}
-            ordered.sort(key=lambda one: (places[one.document], _place(one.id)))
-        return [_as_shown(number, one) for number, one in enumerate(ordered, 1)]
+            order: dict[str, int] = {}
+            for document in dict.fromkeys(one.document for one in passages):
+                order |= self.retriever.index.places(document)
+            numbered.sort(key=lambda one: order[one["id"]])
+        return numbered
 
     # Private
 
@@ -82,22 +96,31 @@ class KnowledgeContext:
 
     def _gold(self, case_id: str) -> list[Passage]:
         index = self.retriever.index
-        named = self.gold.get(case_id, ())
-        found: list[Passage] = []
-        left = self.retriever.settings.tokens or UNKNOWN_CONTEXT_TOKENS
-        for place, one in enumerate(named):
-            pieces = [_gold_passage(index, place, one)] if one.text else index.passages(one.source)
-            for piece in pieces:
-                if piece is not None and piece.n_tokens <= left:
-                    found.append(piece)
-                    left -= piece.n_tokens
-        return found
+        found: list[Passage | None] = []
+        for place, one in enumerate(self.gold.get(case_id, ())):
+            found += [_gold_passage(index, place, one)] if one.text else index.passages(one.source)
+        return [one for one in found if one is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class NoPassages:
+    """Stands for documents where prompts are only compiled: nothing is looked up."""
+
+    digest: str = "no passages"
+
+    def passages(self, case: CaseInput) -> list[Passage]:
+        """None."""
+        return []
+
+    def shown(self, passages: Sequence[Passage]) -> list[dict[str, Any]]:
+        """None."""
+        return []
 
 
 class PreparedKnowledge(NamedTuple):
     """A context, and what its index took."""
 
-    context: KnowledgeContext
+    context: KnowledgeContext | NoPassages
     seconds: float
     """Machine seconds of making the index and keeping it up to date, whenever that was done."""
     reused: bool
@@ -156,7 +179,7 @@ def prepare_knowledge(
     everything = use.context == "all"
     settings = SearchSettings(
         k=max(1, index.generation.n_chunks) if everything else use.k,
-        tokens=min(use.tokens or fits, fits),
+        tokens=min(use.tokens or fits, fits) if everything else use.tokens,
         full_text_weight=use.full_text_weight,
         filters={name: tuple(one) if isinstance(one, list) else one for name, one in use.filters.items()},
     )
@@ -168,12 +191,13 @@ def prepare_knowledge(
         "n_chunks": build.n_chunks,
         "tokens_embedded": upkeep.setup_tokens if upkeep is not None else build.tokens_embedded,
         "churn_per_month": upkeep.churn_per_month if upkeep is not None else None,
-        "tokens_shown_at_most": settings.tokens,
+        "tokens_shown_at_most": fits,
     }
     context = KnowledgeContext(
         retriever=Retriever(index=index, settings=settings, fields=asked),
         use=use,
         gold=gold if use.context == "gold" else {},
+        room=fits,
     )
     return PreparedKnowledge(context, seconds, build.reused, card)
 
@@ -206,11 +230,6 @@ def _as_shown(number: int, passage: Passage) -> dict[str, Any]:
 
 def _harmless(text: str) -> str:
     return _TAG.sub("‹", text)
-
-
-def _place(chunk_id: str) -> int:
-    place = chunk_id.rpartition("#")[2]
-    return int(place) if place.isdigit() else 0
 
 
 def _gold_passage(index: KnowledgeIndex, place: int, gold: GoldText) -> Passage | None:

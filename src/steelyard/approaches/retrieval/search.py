@@ -156,6 +156,15 @@ class KnowledgeIndex:
         )
         return [self._passage(row, 0.0, {}) for row in rows]
 
+    def places(self, document: str) -> dict[str, int]:
+        """Ids of all passages of a document, with their places in the index."""
+        return {
+            self.generation.chunk(row)["id"]: row
+            for one in self.documents
+            if one.id == document
+            for row in range(one.first, one.first + one.n_chunks)
+        }
+
     # Private
 
     def _mask(self, as_of: date | None, access: Sequence[str], filters: Filters) -> NDArray[np.bool_] | None:

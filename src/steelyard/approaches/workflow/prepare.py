@@ -142,9 +142,10 @@ class _Builder:
                 asked_question = self.asking.question(
                     route.prompt, _branch_task(task, route.branches), where=f"{where}.route", steps=seen
                 )
-                asked_question = replace(
-                    asked_question, prompting=replace(asked_question.prompting, choose_examples=None), repairs=repairs
-                )
+                # Where it says nothing of passages itself, a route is picked without looking anything up.
+                found = asked_question.prompting.find_passages if route.prompt.user is not None else None
+                prompting = replace(asked_question.prompting, choose_examples=None, find_passages=found)
+                asked_question = replace(asked_question, prompting=prompting, repairs=repairs)
             return RouteStep(
                 branches=tuple(route.branches),
                 otherwise=route.otherwise,
