@@ -65,10 +65,10 @@ def main() -> None:
     """Entry point: errors a person can mend become one message and an exit code, never a traceback."""
     try:
         result: Any = group(standalone_mode=False)
-    except click.exceptions.Abort:
-        _stop("stopped; nothing acknowledged is lost, the same command goes on from here", 130)
-    except KeyboardInterrupt as stopped:
-        _stop(str(stopped) or "stopped; nothing acknowledged is lost, the same command goes on from here", 130)
+    except (click.exceptions.Abort, KeyboardInterrupt) as stopped:
+        # Ctrl-C may carry what goes on elsewhere; click wraps it.
+        said = str(stopped.__cause__ or stopped)
+        _stop(said or "stopped; nothing acknowledged is lost, the same command goes on from here", 130)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
