@@ -53,7 +53,9 @@ def document_notes(folder: Path, file: StudyFile, task: Task, material: Material
     notes = [_line(problem) for problem in (*knowledge.skipped, *versions.notes)]
     if len(notes) > _MOST_NOTED:
         notes = [*notes[:_MOST_NOTED], f"... and {len(notes) - _MOST_NOTED:,} more documents that cannot be used"]
-    fields = {name for spec in file.approaches.values() if spec.knowledge for name in spec.knowledge.question or ()}
+    uses = [spec.knowledge for spec in file.approaches.values() if spec.knowledge is not None]
+    days = {use.as_of for use in uses}
+    fields = {name for use in uses for name in use.question or task.input_fields if name not in days}
     cases = [_Asked.of(case, task, fields) for case in material.cases]
     return [
         f"{len(documents):,} documents read",

@@ -107,16 +107,29 @@ def study_schema() -> dict[str, Any]:
     for section in ("CheckSpec", "FieldScoring", "ToolDefinitionSpec"):  # a rule, a kind, a function alone
         whole = schema["$defs"][section]
         schema["$defs"][section] = {"anyOf": [{"type": "string"}, whole], "description": whole.get("description", "")}
-    for field in ("input", "images", "expected"):
-        listed = schema["$defs"]["TaskSpec"]["properties"][field]
-        text = listed.pop("description")
-        title = listed.pop("title")
-        schema["$defs"]["TaskSpec"]["properties"][field] = {
-            "anyOf": [{"type": "string"}, listed],
-            "title": title,
-            "description": text,
+    folders = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    for section, shorts in (
+        ("KnowledgeSpec", [{"type": "string"}, folders]),  # documents alone
+        ("KnowledgeUse", [{"type": "boolean"}, {"enum": ["search", "all", "gold"]}]),  # a context alone
+    ):
+        whole = schema["$defs"][section]
+        schema["$defs"][section] = {"anyOf": [*shorts, whole], "description": whole.get("description", "")}
+        whole["properties"] |= {
+            name: _one_or_list(whole["properties"][name])
+            for name in ("documents", "question")
+            if name in whole["properties"]
         }
+    for field in ("input", "images", "expected"):
+        fields = schema["$defs"]["TaskSpec"]["properties"]
+        fields[field] = _one_or_list(fields[field])
     return schema
+
+
+def _one_or_list(listed: dict[str, Any]) -> dict[str, Any]:
+    """A field whose list may be a single text."""
+    inner = {key: value for key, value in listed.items() if key not in ("title", "description")}
+    said: dict[str, Any] = {key: listed[key] for key in ("title", "description") if key in listed}
+    return {"anyOf": [{"type": "string"}, inner], **said}
 
 
 def study_reference() -> str:

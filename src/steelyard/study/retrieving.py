@@ -52,6 +52,8 @@ def study_retrieval(
         for outcome in journal.outcomes(fingerprints, split="test")
         if outcome.case_id in cases
     ]
+    order = {name: place for place, name in enumerate(approaches)}
+    rows.sort(key=lambda row: order[row["approach"]])
     index = {name: _texts(journal.path.parent / "index", setups.get(name)) for name in readers}
     passages = {
         case_id: tuple(GoldPassage(source=one["source"], text=one["text"]) for one in body.get("passages", ()))
