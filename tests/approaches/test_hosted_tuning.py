@@ -71,6 +71,10 @@ class Bench:
         assert card is not None
         return dict(card)
 
+    def retire(self, day: date) -> None:
+        hosts = {"cloud": self.bench.hosts["cloud"].model_copy(update={"retired_on": day})}
+        self.bench = replace(self.bench, hosts=hosts)
+
     def kept(self) -> str:
         """Everything that was written to disk or said."""
         files = [path.read_text() for path in self.bench.folder.rglob("*") if path.is_file()]
@@ -123,7 +127,8 @@ def test_a_model_is_tuned_and_its_card_says_how(world: Bench) -> None:
     assert [point["step"] for point in card["loss_curve"]] == [1, 2, 3, 4, 5]
     assert len(card["events"]) == 5
     assert card["seconds"] == 90
-    assert (card["n_tokens"], card["n_tokens_are"]) == (1_000, "reported by the host")
+    assert card["loss_curve"][-1]["loss"] == pytest.approx(0.2)
+    assert (card["n_tokens"], card["trained_tokens"]) == (1_000, "1,000 (as the host reports)")
     assert card["cost_usd"] == pytest.approx(0.003)
     assert card["price_per_million_training_tokens"]["as_of"] == "2026-11-01"
     assert len(card["data_digest"]) == 32
@@ -245,7 +250,7 @@ def test_tokens_the_host_does_not_tell_are_estimated_and_marked_so(world: Bench)
     """The most the job can have cost stays counted against the budget."""
     world.host.trained_tokens = None
     card = world.card()
-    assert card["n_tokens_are"] == "estimated"
+    assert "(estimated)" in card["trained_tokens"]
     (counted,) = world.till.counted.values()
     assert counted is not None
     assert 0 < card["cost_usd"] < counted
@@ -264,15 +269,17 @@ def test_a_command_without_a_till_starts_nothing(world: Bench) -> None:
 
 def test_the_day_a_base_is_retired_is_shown(world: Bench) -> None:
     day = date.today() + timedelta(days=40)
-    card = world.card(retired_on=day.isoformat())
+    world.retire(day)
+    card = world.card()
     assert card["retired_on"] == day.isoformat()
     assert f"retires it on {day}, in 40 days" in world.said[0]
 
 
 def test_a_retired_base_is_refused(world: Bench) -> None:
     """Before anything is uploaded or paid."""
+    world.retire(date(2026, 1, 1))
     with pytest.raises(InputError, match="is retired since 2026-01-01"):
-        world.tune(retired_on="2026-01-01")
+        world.tune()
     assert world.host.requests == []
 
 
@@ -370,7 +377,9 @@ def test_a_job_that_ends_badly_says_so_and_the_next_command_starts_another(world
     (counted,) = world.till.counted.values()
     assert counted == 0.0 if status == "failed" else (counted or 0) > 0
     world.host.statuses, world.host.error = ("succeeded",), None
-    assert world.card()["job"] == "ftjob-2"
+    card = world.card()
+    assert card["job"] == "ftjob-2"
+    assert card["earlier_jobs"] == [f"ftjob-1: {status}"]
     assert len(set(world.host.idempotency_keys)) == 2
 
 
@@ -477,6 +486,26 @@ def test_a_tuned_model_is_measured_like_any_other(
     assert report.code == 0, report.err
     everything = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert KEY.encode() not in everything
+
+
+def test_tune_and_run_share_the_job(host: TuningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`steelyard tune` starts it, shows its card and counts it; `run` finds it."""
+    monkeypatch.setenv("TUNING_API_KEY", KEY)
+    folder = study_with_host(tmp_path / "s", host, more=("run: {budget_usd: 5.0}",))
+    tuned = steelyard("tune", folder, "--approach", "tuned", "--quiet", "--export", tmp_path / "out")
+    assert tuned.code == 0, tuned.err
+    for shown in (
+        "ft:small-1:steelyard:ftjob-1",
+        "1,000 (as the host reports)",
+        "job: ftjob-1",
+        "training loss: 1.000",
+    ):
+        assert shown in tuned.out
+    assert any((tmp_path / "out").rglob("*.jsonl"))
+    assert steelyard("run", folder, "--quiet").code == 0
+    assert list(host.jobs) == ["ftjob-1"]
+    with Journal.open(folder / ".steelyard" / "journal.sqlite3", read_only=True) as journal:
+        assert journal.spent().usd == pytest.approx(0.003 + 24 * (20 * 1.0 + 2 * 2.0) / 1e6)
 
 
 def test_a_budget_holds_for_jobs_and_calls_together(

@@ -54,8 +54,6 @@ class HostedTuningSpec(Section):
     with the older form want it."""
     price_per_million_training_tokens: TrainingPriceSpec | None = None
     """What training costs; without it the cost is unknown, and a budget in money is refused."""
-    retired_on: date | None = None
-    """The day from which the host no longer serves the base or models tuned from it; left out, that of the endpoint."""
     suffix: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,18}$")] = "steelyard"
     """Part of the tuned model's name at the host."""
     seed: int = 0

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +20,12 @@ from steelyard.approaches.prepare import prepare
 from steelyard.approaches.prompted import Prompted
 from steelyard.approaches.prompting import Prompting
 from steelyard.approaches.spec import ApproachSpec
+from steelyard.approaches.till import Till
 from steelyard.approaches.tuning.audit import Review, audit_training, training_refusals
 from steelyard.approaches.tuning.repeats import without_repeats
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import Case
+from steelyard.engine.budget import Budget
 from steelyard.engine.journal import Journal
 from steelyard.engine.lock import study_lock
 from steelyard.engine.writer import storage_failed
@@ -33,6 +37,7 @@ from steelyard.study.reporting import parity_of
 from steelyard.study.running import Plan, plan_run, workbench
 from steelyard.study.scoring import journal_path
 from steelyard.study.talk import Talk
+from steelyard.study.till import StudyTill
 from steelyard.study.tuning_results import Audited, Measured, Tuned
 
 if TYPE_CHECKING:
@@ -95,8 +100,8 @@ def tune_approach(study: Study, approach: str, *, export: str | Path | None = No
     say = Talk(sys.stderr if progress else None)
     if export is not None:
         _refuse_full(Path(export))
-    with study_lock(study.folder):
-        ground = _ground(study, approach, say)
+    with study_lock(study.folder), _counting_money(study) as till:
+        ground = _ground(study, approach, say, till)
         cases = without_repeats(usable_examples(ground.bench.train, ground.bench.task))
         problems = training_refusals(
             cases,
@@ -164,7 +169,19 @@ class _Ground:
     """`None` for a head, which is asked nothing."""
 
 
-def _ground(study: Study, approach: str, say: Talk) -> _Ground:
+@contextmanager
+def _counting_money(study: Study) -> Iterator[Till | None]:
+    """What a job at a host is counted with, where the study has one."""
+    if not any(one.tuning is not None and one.tuning.method == "hosted" for one in study.file.approaches.values()):
+        yield None
+        return
+    with Journal.open(journal_path(study.folder)) as journal:
+        yield StudyTill(
+            journal=journal, budget=Budget(usd=study.file.run.budget_usd, calls=study.file.run.budget_calls)
+        )
+
+
+def _ground(study: Study, approach: str, say: Talk, till: Till | None = None) -> _Ground:
     plan: Plan = plan_run(study.folder, study.file, study.task, study.material, approaches=[approach], limit=None)
     spec = plan.specs[approach]
     where = f"study.yaml:approaches.{approach}"
@@ -172,7 +189,7 @@ def _ground(study: Study, approach: str, say: Talk) -> _Ground:
         tuned = [name for name, one in study.file.approaches.items() if one.tuning is not None]
         hint = f"tuned approaches of this study: {', '.join(tuned)}" if tuned else "add tuning: {method: lora}"
         raise InputError(Problem(what=f"approach {approach!r} is not tuned", where=where, hint=hint))
-    bench = workbench(plan, say=say)
+    bench = workbench(plan, say=say, till=till)
     is_head = spec.tuning.method == "head"
     prompting = None if is_head else deployed_prompting(approach, spec, bench)
 

@@ -98,7 +98,7 @@ def prepare_hosted(
     folder = bench.folder / f"hosted-{digest}"
     reused = is_complete(folder)
     if not reused:
-        _refuse_retired(spec, host, base, where=where)
+        _refuse_retired(endpoint, host, base)
         price = spec.price_per_million_training_tokens
         order = JobOrder(
             name=name,
@@ -130,13 +130,13 @@ def prepare_hosted(
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
-def _refuse_retired(spec: HostedTuningSpec, host: EndpointSpec, base: str, *, where: str) -> None:
-    day = spec.retired_on or host.retired_on
+def _refuse_retired(endpoint: str, host: EndpointSpec, base: str) -> None:
+    day = host.retired_on
     if day is not None and day <= date.today():
         raise InputError(
             Problem(
                 what=f"the base model {base!r} is retired since {day}, and so would be what is tuned from it",
-                where=f"{where}.retired_on",
+                where=f"study.yaml:models.endpoints.{endpoint}.retired_on",
                 hint="tune another base, or correct the date",
             )
         )
@@ -173,7 +173,7 @@ def _carried_out(order: JobOrder, endpoint: str, host: EndpointSpec, state_file:
 
 
 def _say_what_it_takes(order: JobOrder, host: EndpointSpec, bench: Workbench) -> None:
-    day = order.spec.retired_on or host.retired_on
+    day = host.retired_on
     most = "at an unknown price" if order.most_usd is None else f"for at most {order.most_usd:.4g} USD"
     left = "" if day is None else f"; the host retires it on {day}, in {(day - date.today()).days:,} days"
     bench.say(f"hosted tuning: {order.base} on {order.files.n_train:,} examples {most}{left}")
@@ -223,7 +223,6 @@ def _card(
     price = spec.price_per_million_training_tokens
     reported = trained_tokens(body)
     n_tokens = files.likely_tokens * spec.epochs if reported is None else reported
-    day = spec.retired_on or host.retired_on
     return {
         "kind": "hosted",
         "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -232,20 +231,21 @@ def _card(
         "n_train": files.n_train,
         "n_validation": files.n_validation,
         "n_left_out": files.n_left_out,
-        "base_model": {"name": order.base, "licence": "the host's terms", "sha256": "unknown"},
-        "retired_on": None if day is None else day.isoformat(),
+        "base_model": {"name": order.base, "licence": "the host's terms"},
+        "retired_on": None if host.retired_on is None else host.retired_on.isoformat(),
         "hyperparameters": dict(hyperparameters),
         "hyperparameters_used": _used(body),
         "provider": urlsplit(host.base_url).netloc,
         "endpoint": endpoint,
         "job": body.get("id"),
+        "earlier_jobs": list(done.ended_badly),
         "tuned_model": body["fine_tuned_model"],
         "training_file": body.get("training_file"),
         "validation_file": body.get("validation_file"),
         "events": list(done.events),
         "loss_curve": _curve(done.events),
         "n_tokens": n_tokens,
-        "n_tokens_are": "estimated" if reported is None else "reported by the host",
+        "trained_tokens": f"{n_tokens:,} ({'estimated' if reported is None else 'as the host reports'})",
         "price_per_million_training_tokens": None if price is None else price.model_dump(mode="json"),
         "seconds": _seconds(body),
         "cost_usd": _usd(spec, n_tokens),
@@ -261,13 +261,15 @@ def _used(body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever a host sho
 
 
 def _curve(events: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Step and losses, from the events that carry figures."""
+    """Losses by step, from the events that carry figures."""
     points = []
     for event in events:
         data = event.get("data")
-        if isinstance(data, dict) and isinstance(data.get("step"), int):
-            names = ("step", "train_loss", "valid_loss", "full_valid_loss")
-            points.append({name: data[name] for name in names if isinstance(data.get(name), int | float)})
+        if isinstance(data, dict) and all(isinstance(data.get(name), int | float) for name in ("step", "train_loss")):
+            held_out = (
+                {"validation_loss": data["valid_loss"]} if isinstance(data.get("valid_loss"), int | float) else {}
+            )
+            points.append({"step": data["step"], "loss": data["train_loss"], **held_out})
     return points
 
 

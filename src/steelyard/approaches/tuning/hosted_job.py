@@ -39,7 +39,7 @@ class JobState:
     """What is known of the job; see the module."""
 
     key: str
-    """Our mark on it, the same in every process; counts up when a job has ended badly."""
+    """Our mark on it, the same in every process; counts up when it was turned away or has ended badly."""
     training_file: str | None = None
     validation_file: str | None = None
     is_asked_for: bool = False
@@ -47,6 +47,11 @@ class JobState:
     job: str | None = None
     ended_badly: tuple[str, ...] = ()
     """Earlier jobs for the same thing, with how they ended."""
+
+    def next(self, *ended_badly: str) -> JobState:
+        """Nothing done yet, under another mark: hosts may answer a mark they know with what they answered before."""
+        mark, _, number = self.key.rpartition("-")
+        return JobState(key=f"{mark}-{int(number) + 1}", ended_badly=(*self.ended_badly, *ended_badly))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +104,8 @@ class JobDone:
     """What happened, oldest first, at most the last thousand."""
     usd: float | None
     """What it cost; `None` where the price or the tokens are unknown."""
+    ended_badly: tuple[str, ...] = ()
+    """Earlier jobs for the same thing, with how they ended."""
 
 
 async def carry_out(
@@ -134,15 +141,11 @@ async def carry_out(
     if status == "succeeded" and body.get("fine_tuned_model"):
         if usd is not None:
             till.settle(state.key, usd)
-        return JobDone(body=body, events=events, usd=usd)
+        return JobDone(body=body, events=events, usd=usd, ended_badly=state.ended_badly)
     if usd is not None or status == "failed":
         # A job that failed and tells of no training has not trained; of others the most they can have cost stays counted.
         till.settle(state.key, usd or 0.0)
-    number = int(state.key.rsplit("-", 1)[1]) + 1
-    ended = JobState(
-        key=f"{state.key.rsplit('-', 1)[0]}-{number}", ended_badly=(*state.ended_badly, f"{state.job}: {status}")
-    )
-    write_state(state_file, ended)
+    write_state(state_file, state.next(f"{state.job}: {status}"))
     raise RunStopped(_ended_badly(order, state, body, events, api))
 
 
@@ -228,7 +231,7 @@ async def _started(
             if not fault.retry:
                 # Turned away: there is no job, and the files may be what is wrong with it.
                 till.settle(state.key, 0.0)
-                write_state(state_file, replace(state, is_asked_for=False, training_file=None, validation_file=None))
+                write_state(state_file, state.next())
                 raise
             if number + 1 == _CREATE_TRIES:
                 raise
