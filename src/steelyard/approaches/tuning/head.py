@@ -217,9 +217,11 @@ def _train_into(
 
 def _fit(x: Floats, y: Sequence[str], strength: float) -> Head:
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     model = LogisticRegression(C=strength, max_iter=5000)
-    model.fit(x, y)
+    with threadpool_limits(1):  # matrices this small are waited for longer than worked on when cores share them
+        model.fit(x, y)
     weights, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # the library keeps one row of log odds; the first label's logit is then 0
         weights, bias = np.vstack([np.zeros_like(weights), weights]), np.concatenate([[0.0], bias])

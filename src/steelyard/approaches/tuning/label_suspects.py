@@ -80,6 +80,7 @@ def out_of_fold(
         Shape (n_examples, n_classes), and the classes. A class that a fold's training did not hold has probability 0.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     def lot(unit: Sequence[int]) -> tuple[str, bytes]:
         return labels[unit[0]], hashlib.blake2b(f"{seed}:{unit[0]}".encode(), digest_size=8).digest()
@@ -99,7 +100,9 @@ def out_of_fold(
         if len(seen) == 1:
             probabilities[held, column[seen[0]]] = 1.0
             continue
-        model = LogisticRegression(C=_STRENGTH, max_iter=5000).fit(vectors[rest], y[rest].astype(str))
+        # Matrices this small are waited for longer than worked on when cores share them: up to 35 times, if others work too.
+        with threadpool_limits(1):
+            model = LogisticRegression(C=_STRENGTH, max_iter=5000).fit(vectors[rest], y[rest].astype(str))
         columns = np.array([column[str(label)] for label in model.classes_])
         probabilities[held[:, None], columns] = model.predict_proba(vectors[held])
     return probabilities, classes
