@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,17 @@ def test_days_are_read_back_however_they_are_written(one: date) -> None:
     """ISO, day first with dots, and with the month's name."""
     for text in (one.isoformat(), f"{one.day:02}.{one.month:02}.{one.year:04}", f"{one.day} {one:%B} {one.year:04}"):
         assert day(text) == one
+
+
+@given(st.text(alphabet="0123456789.,' -()€RM", max_size=20) | st.text(max_size=20))
+def test_any_text_is_an_amount_or_none(text: str) -> None:
+    """What a model writes never makes a scorer raise, and what comes of it is a finite number or nothing."""
+    found = amount(text)
+    assert found is None or math.isfinite(found)
+    day(text)
+
+
+def test_two_kinds_of_separator_more_than_once_are_no_amount() -> None:
+    """As a model that loops writes them."""
+    assert amount("1,2,3.4.5") is None
+    assert scored("420,420,000.000.000", "420", kind="money") == (0.0, "wrong")

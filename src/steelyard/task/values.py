@@ -61,8 +61,10 @@ def amount(value: object) -> float | None:
         return None
     # 1'250.- is a Swiss way to write no cents, not a minus.
     is_negative = "-" in before or ("-" in after and not found[0].endswith(".")) or ("(" in before and ")" in after)
-    number = float(_with_point(digits))
-    return -number if is_negative else number
+    written = _with_point(digits)
+    if not _PLAIN_NUMBER.fullmatch(written):  # both kinds of separator more than once
+        return None
+    return -float(written) if is_negative else float(written)
 
 
 def day(value: object, *, day_first: bool = True) -> date | None:
