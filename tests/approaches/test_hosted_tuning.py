@@ -610,3 +610,22 @@ def test_nothing_to_tune_on_is_said(world: Bench) -> None:
     with pytest.raises(InputError, match="none has an answer that was turned down in 'rejected'"):
         world.tune(method_kind="dpo")
     assert world.host.requests == []
+
+
+def test_mistakes_in_the_section_are_named_with_line_and_fix(tmp_path: Path) -> None:
+    """Each kind of tuning knows its own fields."""
+    wrong = [
+        "a: {tuning: {method: hosted, endpoint: stub, epohcs: 3}}",
+        "b: {tuning: {method: hostd}}",
+        "c: {tuning: {epochs: 2}}",
+        "d: {tuning: {method: lora, rnak: 2}}",
+    ]
+    checked = steelyard("check", write_study(tmp_path / "s", "http://127.0.0.1:9/v1", approaches=wrong))
+    assert checked.code == 2
+    assert "study.yaml:11:approaches.a.tuning.epohcs: unknown field 'epohcs'" in checked.err
+    assert "poll_seconds" in checked.err
+    assert (
+        "study.yaml:12:approaches.b.tuning.method: input should be 'lora', 'head', 'hosted', got 'hostd'" in checked.err
+    )
+    assert "study.yaml:13:approaches.c.tuning: the field 'method' is missing" in checked.err
+    assert "did you mean 'rank'? fields here: alpha" in checked.err

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -161,7 +162,8 @@ def _problem(
     where = f"{file_name}:{lines.get(known, 1)}" + (f":{field}" if field else "")
     kind = item["type"]
     if kind == "extra_forbidden":
-        allowed = sorted(_fields_at(schema, path[:-1]))
+        kinds = {part for part in item["loc"] if isinstance(part, str)} - set(path)
+        allowed = sorted(_fields_at(schema, path[:-1], kinds))
         nearest = difflib.get_close_matches(str(path[-1]), allowed, n=1, cutoff=0.5)
         guess = f"did you mean {nearest[0]!r}? " if nearest else ""
         return Problem(
@@ -169,6 +171,13 @@ def _problem(
         )
     if kind == "missing":
         return Problem(where=where, what=f"the field {path[-1]!r} is missing", hint=f"see docs/{page}")
+    if kind == "union_tag_not_found":
+        name = str(item["ctx"]["discriminator"]).strip("'")
+        return Problem(where=where, what=f"the field {name!r} is missing", hint=f"see docs/{page}")
+    if kind == "union_tag_invalid":
+        name = str(item["ctx"]["discriminator"]).strip("'")
+        what = f"input should be {item['ctx']['expected_tags']}, got {item['ctx']['tag']!r}"
+        return Problem(where=f"{file_name}:{lines.get((*path, name), lines.get(known, 1))}:{field}.{name}", what=what)
     message = str(item["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     got = item.get("input")
@@ -179,19 +188,32 @@ def _problem(
     return Problem(where=where, what=f"{message}{shown}", hint=hint)
 
 
-def _fields_at(schema: type[BaseModel], path: KeyPath) -> list[str]:
-    """Names of the fields the schema allows at a place."""
-    section = _section_at(schema, path)
+def _fields_at(schema: type[BaseModel], path: KeyPath, kinds: Collection[str]) -> list[str]:
+    """Names of the fields the schema allows at a place, where there are several kinds of section in one of these."""
+    section = _section_at(schema, path, kinds)
     return list(section.model_fields) if section else []
 
 
-def _section_at(annotation: Any, path: KeyPath) -> type[BaseModel] | None:  # noqa: ANN401 - any type annotation
+def _section_at(
+    annotation: Any,  # noqa: ANN401 - any type annotation
+    path: KeyPath,
+    kinds: Collection[str],
+) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not path:
             return annotation
         field = annotation.model_fields.get(str(path[0]))
-        return _section_at(field.annotation, path[1:]) if field else None
+        return _section_at(field.annotation, path[1:], kinds) if field else None
     if get_origin(annotation) is dict:
-        return _section_at(get_args(annotation)[1], path[1:]) if path else None
-    found = (_section_at(argument, path) for argument in get_args(annotation))
-    return next((section for section in found if section is not None), None)
+        return _section_at(get_args(annotation)[1], path[1:], kinds) if path else None
+    found = [_section_at(argument, path, kinds) for argument in get_args(annotation)]
+    sections = [section for section in found if section is not None]
+    return next((section for section in sections if _is_one_of(section, kinds)), sections[0] if sections else None)
+
+
+def _is_one_of(section: type[BaseModel], kinds: Collection[str]) -> bool:
+    """Whether a field of the section says that it is of one of these kinds."""
+    stated = [
+        get_args(one.annotation) for one in section.model_fields.values() if get_origin(one.annotation) is Literal
+    ]
+    return any(kind in values for values in stated for kind in kinds)
