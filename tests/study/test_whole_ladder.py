@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import steelyard
+from steelyard.approaches.tuning.base_model import load_base
 from steelyard.studies import copy_study
 from steelyard.study.study import Study
+from steelyard.study.tuning import tune_approach
 
 LIMIT = 6
 LORA = "tuned-lora: {tuning: {method: lora, max_examples: 1200}}"
@@ -65,6 +67,22 @@ def test_the_lora_is_measured_where_it_was_trained_and_as_it_is_served(study: St
     for rate in (parity["in_training_library"], parity["as_served"]):
         assert 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1
     assert abs(parity["in_training_library"]["value"] - parity["as_served"]["value"]) <= 2 / parity["n"]
+
+
+@pytest.mark.model
+def test_tune_finds_what_the_run_has_trained_and_shows_what_it_measured(study: Study, tmp_path: Path) -> None:
+    """No second training; parity and test success of the journal are on the card; every example is exported."""
+    tuned = tune_approach(study, "tuned-lora", export=tmp_path / "out", progress=False)
+    assert tuned.reused
+    assert tuned.parity is not None
+    assert tuned.test is not None
+    assert (tuned.parity.n >= 5, tuned.test.n) == (True, LIMIT)
+    assert "as served" in str(tuned)
+    rows = (tmp_path / "out" / "openai" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == tuned.card["n_train"]
+    config = json.loads((tmp_path / "out" / "peft" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert load_base(tmp_path / "out" / "gguf" / "merged.gguf").shape.layers == 30
 
 
 @pytest.mark.model
