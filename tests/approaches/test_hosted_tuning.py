@@ -579,6 +579,11 @@ def test_ctrl_c_says_what_becomes_of_the_job(host: TuningServer, tmp_path: Path,
         assert "ftjob-1 goes on at the host" in err
         assert f"{host.url}/fine_tuning/jobs/ftjob-1/cancel" in err
         assert host.jobs["ftjob-1"]["status"] == "running"
+    host.statuses = ("succeeded",)
+    again = run_process(folder)
+    _, said = again.communicate(timeout=60)
+    assert again.returncode == 0, said
+    assert len(host.jobs) == (2 if when_stopped == "cancel" else 1)
     assert KEY not in err
 
 

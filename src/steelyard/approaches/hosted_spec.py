@@ -30,7 +30,8 @@ class HostedTuningSpec(Section):
     method: Literal["hosted"]
     """A job at a host that offers `/files` and `/fine_tuning/jobs` as OpenAI defines them."""
     endpoint: str | None = None
-    """Name under `models.endpoints` whose address and key are used; left out, the approach's `model`."""
+    """Name under `models.endpoints` whose address and key are used; left out, the approach's `model`. Calls of the tuned
+    model cost what is said there: where hosts ask more for them than for the base, give it an endpoint of its own."""
     base: str | None = None
     """The model to tune, as the host names it; left out, the `model` of the endpoint."""
     method_kind: Literal["supervised", "dpo"] = "supervised"

@@ -30,6 +30,7 @@ from steelyard.approaches.tuning.hosted_job import (
     how_to_cancel,
     read_state,
     trained_tokens,
+    write_state,
 )
 from steelyard.approaches.tuning.store import CARD, content_digest, is_complete, new_folder
 from steelyard.approaches.workbench import Workbench
@@ -202,7 +203,11 @@ def _when_stopped(order: JobOrder, api: TuningApi, state_file: Path) -> str:
         return f"stopped, but the tuning job {state.job} could not be cancelled ({fault.message}); end it with: " + (
             how_to_cancel(api, state.job)
         )
-    return f"stopped, and the tuning job {state.job} is cancelled; what it has trained so far may be charged"
+    write_state(state_file, state.next(f"{state.job}: cancelled"))
+    return (
+        f"stopped, and the tuning job {state.job} is cancelled; what it has trained so far may be charged, and the same"
+        " command starts another"
+    )
 
 
 def _usd(spec: HostedTuningSpec, n_tokens: int) -> float | None:

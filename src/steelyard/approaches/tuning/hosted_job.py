@@ -382,5 +382,5 @@ def _ended_badly(
     return Problem(
         what=f"the tuning job {state.job} of {order.name!r} {what}{reason}{about}",
         where=order.where,
-        hint="mend what it says; the same command then starts a new job",
+        hint=("mend what it says; " if reason else "") + "the same command starts another job",
     )
