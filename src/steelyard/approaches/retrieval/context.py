@@ -16,7 +16,7 @@ from steelyard.approaches.knowledge_spec import KnowledgeSpec, KnowledgeUse
 from steelyard.approaches.retrieval.history import read_upkeep
 from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index
 from steelyard.approaches.retrieval.metadata import Facts
-from steelyard.approaches.retrieval.search import KnowledgeIndex, Passage, Retriever, SearchSettings, heading_of
+from steelyard.approaches.retrieval.search import KnowledgeIndex, Passage, Retriever, SearchSettings
 from steelyard.approaches.retrieval.words import count_tokens
 from steelyard.cases.case import CaseInput, GoldText
 from steelyard.errors import InputError, Problem
@@ -220,7 +220,7 @@ def _as_shown(number: int, passage: Passage) -> dict[str, Any]:
         "id": passage.id,
         "document": passage.document,
         "title": passage.title,
-        "heading": _harmless(heading_of(passage)),
+        "heading": _harmless(" > ".join((passage.title, *passage.headings))),
         # A document that writes our own marks must not be able to end its passage.
         "text": _harmless(passage.text),
         "valid_from": str(passage.facts.valid_from or ""),

@@ -240,13 +240,7 @@ def question_text(fields: Mapping[str, Any], names: Sequence[str] = ()) -> str:
 
 def as_context(passages: Sequence[Passage]) -> str:
     """Passages as they are put into a prompt: numbered, each with where it stands and since when it holds."""
-    return "\n\n".join(f"[{number}] {heading_of(one)}\n{one.text}" for number, one in enumerate(passages, 1))
-
-
-def heading_of(passage: Passage) -> str:
-    """Where a passage stands in its document, and since when that holds."""
-    since = f" (since {passage.facts.valid_from})" if passage.facts.valid_from else ""
-    return " > ".join((passage.title, *passage.headings)) + since
+    return "\n\n".join(f"[{number}] {_heading(one)}\n{one.text}" for number, one in enumerate(passages, 1))
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
@@ -278,7 +272,7 @@ def _matches(facts: Facts, filters: Filters) -> bool:
 def _reranked(question: str, passages: Sequence[Passage], rerank: Rerank) -> list[Passage]:
     if not passages:
         return []
-    said = rerank(question, [f"{heading_of(passage)}\n{passage.text}" for passage in passages])
+    said = rerank(question, [f"{_heading(passage)}\n{passage.text}" for passage in passages])
     if len(said) != len(passages):
         raise ValueError(f"the reranker gave {len(said)} scores for {len(passages)} texts")
     order = sorted(range(len(passages)), key=lambda place: (-said[place], place))
@@ -300,3 +294,8 @@ def _within(passages: Iterable[Passage], settings: SearchSettings) -> list[Passa
             left -= passage.n_tokens
         found.append(passage)
     return found
+
+
+def _heading(passage: Passage) -> str:
+    since = f" (since {passage.facts.valid_from})" if passage.facts.valid_from else ""
+    return " > ".join((passage.title, *passage.headings)) + since
