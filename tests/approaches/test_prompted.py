@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from steelyard.approaches.approach import Prepared, Setup
 from steelyard.approaches.conformance import check_approach
@@ -362,3 +363,30 @@ async def test_a_tuned_model_is_trained_on_the_prompt_it_will_get(
     assert seen[text] == (call.request.messages, '{"label":"refund"}' if "prompt" in levers else "refund")
     assert (ready.setup.card, ready.setup.reused) == ({"base": "tiny"}, False)
     assert ready.setup.seconds >= 3600
+
+
+async def test_turns_of_ones_own_come_before_the_examples(tmp_path: Path) -> None:
+    """They are the same for every case, see what the system message sees, and are part of what the approach is."""
+    turns = [
+        {"role": "user", "text": "Which labels are there?"},
+        {"role": "assistant", "text": "{{ labels|join(', ') }}."},
+    ]
+    ready = prepared(workbench(tmp_path), "few-shot", prompt={"examples": 1, "turns": turns})
+    ask = ScriptedAsk(["refund"])
+    await ready.approach.answer(CASE, ask)
+    messages = ask.asked[0].request.messages
+    assert [message.role for message in messages] == ["system", *["user", "assistant"] * 2, "user"]
+    assert [message.content for message in messages[1:3]] == ["Which labels are there?", "refund, login, card lost."]
+    other = prepared(workbench(tmp_path), "few-shot", prompt={"examples": 1})
+    assert ready.approach.fingerprint != other.approach.fingerprint
+    with pytest.raises(InputError, match=r"approaches\.few-shot\.prompt\.turns\[1\]"):
+        prepared(
+            workbench(tmp_path), "few-shot", prompt={"turns": [turns[0], {"role": "assistant", "text": "{{ text }}"}]}
+        )
+
+
+@pytest.mark.parametrize("roles", [["user"], ["assistant", "user"], ["user", "user"], ["user", "assistant", "user"]])
+def test_turns_alternate_and_leave_the_last_word_to_the_case(roles: list[str]) -> None:
+    """Chat endpoints refuse two turns of one speaker in a row."""
+    with pytest.raises(ValidationError, match="end with the assistant"):
+        ApproachSpec.model_validate({"prompt": {"turns": [{"role": role, "text": "x"} for role in roles]}})

@@ -32,6 +32,15 @@ class ToolDefinitionSpec(Section):
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
+class TurnSpec(Section):
+    """One turn of a conversation that every case begins with."""
+
+    role: Literal["user", "assistant"]
+    """Who says it."""
+    text: Annotated[str, Field(min_length=1)]
+    """Jinja template that sees what the system message sees."""
+
+
 class PromptSpec(Section):
     """Instructions, fixed examples, schema and sampling."""
 
@@ -41,6 +50,9 @@ class PromptSpec(Section):
     user: str | None = None
     """Jinja template of the user message; sees the case's input fields by name, all of them as `fields`, and what
     the system message sees. Left out, the one input field alone, or several one a line with their names."""
+    turns: tuple[TurnSpec, ...] = ()
+    """Turns between the system message and the examples, the same for every case: user and assistant by turns, the user
+    first and the assistant last."""
     examples: Annotated[int, Field(ge=0, le=200)] = 0
     """How many fixed examples from the train split are shown."""
     choose: ChooseBy = "spread"
@@ -73,6 +85,15 @@ class PromptSpec(Section):
         """Sampling settings besides temperature and seed that were written down, as request fields."""
         stated = {name: getattr(self, name) for name in ("top_p", "frequency_penalty", "presence_penalty")}
         return {name: value for name, value in stated.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _turns_alternate(self) -> Self:
+        expected = ("user", "assistant") * (len(self.turns) // 2)
+        if tuple(turn.role for turn in self.turns) != expected:
+            raise ValueError(
+                "turns go user, assistant, user, assistant, and end with the assistant: the case comes next"
+            )
+        return self
 
     @model_validator(mode="after")
     def _options_have_what_they_are_of(self) -> Self:

@@ -73,6 +73,7 @@ class Prompting:
         nearest = self.choose_examples(case) if self.choose_examples is not None else ()
         added = [example for example in reversed(nearest) if example.id not in fixed_ids]
         messages = [Message("system", self.text.system)] if self.text.system else []
+        messages += self.text.turns
         for example in (*fixed, *added):
             known = {name: expected_output(example, self.task) for name in steps or ()}
             said = self.text.user(shortened(example.input, self.example_chars, keep=self.task.image_fields), known)
@@ -101,7 +102,8 @@ class Prompting:
         """Everything about the conversation, the index of nearest examples apart, that can change an answer."""
         text = self.text
         fixed = [case.digest() for case in self.fixed]
-        return [self.task.digest(), text.system, text.user_source, text.form, text.reminder, fixed]
+        said = [self.task.digest(), text.system, text.user_source, text.form, text.reminder, fixed]
+        return [*said, [list(turn[:2]) for turn in text.turns]] if text.turns else said
 
     def _images(self, fields: Mapping[str, Any]) -> tuple[Any, ...]:
         return load_images(fields, self.task.image_fields, self.folder)

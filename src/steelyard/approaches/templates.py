@@ -22,6 +22,7 @@ from steelyard.approaches.images import without_images
 from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.cases.case import CaseInput
 from steelyard.errors import InputError, Problem
+from steelyard.models.calls import Message
 from steelyard.task.task import Task
 
 AnswerForm = Literal["bare", "json"]
@@ -75,6 +76,8 @@ class PromptText:
 
     system: str
     """The system message as it is sent; it never depends on the case, so that a prefix cache can hold it."""
+    turns: tuple[Message, ...]
+    """Turns that follow it, the same for every case."""
     user_source: str
     """Source of the user template."""
     form: AnswerForm
@@ -173,11 +176,7 @@ def compile_prompt(
     }
     system_source = spec.system if spec.system is not None else SHORT_SYSTEM if short else DEFAULT_SYSTEM
     system_where = f"{where}.system"
-    system = _render(
-        _compile(system_source, known=set(variables), where=system_where, about_the_case=False),
-        variables,
-        where=system_where,
-    ).strip()
+    system = _rendered_once(system_source, variables, where=system_where)
     schema_text = f"The JSON Schema of the answer:\n{schema}"
     promised = spec.enforce_schema and not native_schema
     # A prompt of the user's own says what it says: only what `enforce_schema` promises is ever added to it.
@@ -185,6 +184,10 @@ def compile_prompt(
     if promised or helpful:
         system = f"{system}\n\n{schema_text}".strip()
 
+    turns = tuple(
+        Message(turn.role, _rendered_once(turn.text, variables, where=f"{where}.turns[{number}]"))
+        for number, turn in enumerate(spec.turns)
+    )
     default_user = ONE_FIELD_USER if len(task.input_fields) == 1 else MANY_FIELDS_USER
     if passages is not None:
         default_user = PASSAGES_USER + default_user
@@ -196,6 +199,7 @@ def compile_prompt(
     user_template = _compile(user_source, known=names, where=user_where, about_the_case=True)
     text = PromptText(
         system=system,
+        turns=turns,
         user_source=user_source,
         form=form,
         reminder=reminder,
@@ -249,6 +253,12 @@ def render_argument(template: jinja2.Template, fields: Mapping[str, Any], steps:
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _rendered_once(source: str, variables: Mapping[str, Any], *, where: str) -> str:
+    """A text that is the same for every case."""
+    template = _compile(source, known=set(variables), where=where, about_the_case=False)
+    return _render(template, variables, where=where).strip()
 
 
 def _answer_form(task: Task, form: AnswerForm, *, short: bool) -> str:
