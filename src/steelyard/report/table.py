@@ -204,8 +204,10 @@ def no_ledger_reasons(economics: Economics) -> list[str]:
 
 def settle_text(verdict: Verdict) -> str:
     """How many more cases the choice wants."""
-    if verdict.cases_to_settle is None and verdict.p_best is None:
+    if any(one.excluded_because is None and one.p_best is None for one in verdict.standings):
         return "more, before anything can be said"
+    if verdict.choice is None and verdict.p_best is None:
+        return "none: not before something succeeds more often"
     if verdict.cases_to_settle is None:
         return "cases alone would not settle it"
     if verdict.cases_to_settle == 0:
