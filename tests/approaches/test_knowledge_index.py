@@ -23,7 +23,7 @@ from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.fulltext import FullText, merge_full_text
 from steelyard.approaches.retrieval.history import IndexBuild, read_upkeep, record_build
 from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index, open_knowledge_index
-from steelyard.approaches.retrieval.search import KnowledgeIndex, Retriever, SearchSettings, as_context, question_text
+from steelyard.approaches.retrieval.search import KnowledgeIndex, Retriever, SearchSettings, question_text
 from steelyard.errors import InputError, StudyLocked
 from steelyard.models.embeddings import HashingEmbedder
 
@@ -85,7 +85,6 @@ def test_a_passage_says_where_it_stands_and_why_it_was_found(tmp_path: Path) -> 
     assert first.legs["full_text"].rank == first.legs["dense"].rank == 1
     assert first.legs["full_text"].score > 0
     assert 0 < first.legs["dense"].score <= 1.001
-    assert as_context([first]) == "[1] Leave > Parental leave\nSixteen weeks in France."
     assert first.to_json()["legs"]["dense"]["rank"] == 1
 
 

@@ -86,6 +86,14 @@ def test_where_both_are_useful_workflow_pays_by_what_a_success_costs(cost: float
     assert "costs less per successful task than p with probability" in gate.evidence or answer == "unknown"
 
 
+@pytest.mark.parametrize(("n_right", "answer"), [(90, "yes"), (20, "no"), (42, "unknown")])
+def test_gold_sources_that_were_given_are_the_probe(n_right: int, answer: str) -> None:
+    """What passes once the source is there was knowledge; where fewer pass, it was not; a tie at 100 cases says nothing yet."""
+    rows = simple("closed", 40) + simple("gold", n_right)
+    found = evidence(rows, facts("closed"), facts("gold", "retrieval", is_ceiling=True))
+    assert gates_of(found)["knowledge_failures"].answer == answer
+
+
 def test_retrieval_that_helps_means_knowledge_failures_and_otherwise_a_probe_is_needed() -> None:
     """Retrieval without effect may have found the wrong sources, so it never proves 'no'."""
     helps = evidence(simple("p", 40) + simple("r", 90), facts("p"), facts("r", "retrieval"))

@@ -243,3 +243,15 @@ def test_the_last_one_left_is_not_taken_where_it_fails_more_often_than_it_succee
     )
     assert verdict.choice is None
     assert verdict.sentence.startswith("No approach reaches a useful level; the closest, b, succeeds in 33.3%")
+
+
+def test_a_ceiling_is_not_named_as_the_closest() -> None:
+    """Gold context cannot be deployed, so it is no consolation either."""
+    rows = [row("closed", i, int(i < 2)) for i in range(40)] + [row("gold", i, int(i < 30)) for i in range(40)]
+    facts = {
+        "closed": ApproachFacts(name="closed", levers=("prompt",)),
+        "gold": ApproachFacts(name="gold", levers=("retrieval",), is_ceiling=True),
+    }
+    verdict = decide(from_rows(rows), facts, as_of=date(2026, 11, 1))
+    assert verdict.choice is None
+    assert "the closest, closed," in verdict.sentence

@@ -213,7 +213,8 @@ def _no_candidates(weighing: Weighing, excluded: Mapping[str, str]) -> Call:
     scored = {
         name: figure
         for name, results in weighing.results.items()
-        if (figure := success_rate(results, alpha=weighing.alpha)).value is not None
+        if not weighing.facts[name].is_ceiling
+        and (figure := success_rate(results, alpha=weighing.alpha)).value is not None
     }
     if not scored:
         return Call(sentence=wording.nothing_known())

@@ -182,6 +182,10 @@ def _knowledge_failures(evidence: Evidence) -> Gate:
     without = evidence.best_where(
         lambda facts: facts.calls_model and has_levers_without(facts, "retrieval") and not is_tuned(facts)
     )
+    ceiling = next((name for name, facts in evidence.facts.items() if facts.is_ceiling), None)
+    if ceiling is not None and ceiling in evidence.results and without is not None:
+        # The probe itself was run: the gold sources were given. What then passes was knowledge.
+        return _answered_by(gate, evidence, ceiling, without)
     probed = without or evidence.best_where(lambda facts: facts.calls_model)
     probe = cheapest.probe_sources(probed, evidence.results, evidence.facts)
     if retrieval is None or without is None:

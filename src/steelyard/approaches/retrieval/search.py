@@ -238,11 +238,6 @@ def question_text(fields: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     return "\n".join(text for text in texts if text.strip())
 
 
-def as_context(passages: Sequence[Passage]) -> str:
-    """Passages as they are put into a prompt: numbered, each with where it stands and since when it holds."""
-    return "\n\n".join(f"[{number}] {_heading(one)}\n{one.text}" for number, one in enumerate(passages, 1))
-
-
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
