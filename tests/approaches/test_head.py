@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from steelyard.approaches.approach import Answer
 from steelyard.approaches.conformance import check_approach
 from steelyard.approaches.fakes import ScriptedAsk
+from steelyard.approaches.head_spec import HeadTuningSpec
 from steelyard.approaches.prepare import prepare
-from steelyard.approaches.spec import ApproachSpec, Lever, TuningSpec
+from steelyard.approaches.spec import ApproachSpec, Lever
 from steelyard.approaches.tuning.head import Head, HeadApproach, prepare_head
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import Case, CaseInput
 from steelyard.errors import InputError
 from tests.approaches.world import triage_task
 
-SPEC = TuningSpec(method="head")
+SPEC = HeadTuningSpec(method="head")
 TASK = triage_task()
 WORDS = {
     "refund": ["money", "refund", "charged", "payment", "amount"],
@@ -84,7 +85,7 @@ async def answered(approach: HeadApproach, text: str) -> Answer:
     return await approach.answer(CaseInput(id="x", fields={"text": text}), ScriptedAsk([]))
 
 
-def head_of(bench: Workbench, spec: TuningSpec = SPEC) -> HeadApproach:
+def head_of(bench: Workbench, spec: HeadTuningSpec = SPEC) -> HeadApproach:
     approach = prepare_head("head", spec, bench).approach
     assert isinstance(approach, HeadApproach)
     return approach

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steelyard.approaches.spec import TuningSpec
+from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.tuning.base_model import BaseModel, load_base
 from steelyard.approaches.tuning.examples import Example, choose, hold_out, tokenise
 from steelyard.approaches.tuning.forward import Forward
@@ -36,7 +36,9 @@ WORDS = {
     "login": ["password rejected", "cannot sign in", "locked out", "code never arrives", "login page fails"],
     "card lost": ["card is gone", "card stolen", "lost my wallet", "someone took the card", "dropped the card"],
 }
-SMALL = TuningSpec(method="lora", max_examples=60, layers=2, rank=4, learning_rate=0.02, batch_size=8, max_tokens=96)
+SMALL = LoraTuningSpec(
+    method="lora", max_examples=60, layers=2, rank=4, learning_rate=0.02, batch_size=8, max_tokens=96
+)
 
 
 def prompt(case: CaseInput) -> tuple[Message, ...]:
@@ -86,7 +88,7 @@ def base(bench: Workbench) -> BaseModel:
     return load_base(bench.base_gguf())
 
 
-def tuned(bench: Workbench, spec: TuningSpec = SMALL) -> TunedAdapter:
+def tuned(bench: Workbench, spec: LoraTuningSpec = SMALL) -> TunedAdapter:
     return prepare_adapter(spec, prompt=prompt, target=target, bench=bench)
 
 
@@ -292,7 +294,7 @@ def test_nothing_labelled_is_refused(bench: Workbench) -> None:
 def real(tmp_path_factory: pytest.TempPathFactory) -> TunedAdapter:
     """A LoRA of the real base model on 160 templated tickets."""
     gguf = _real_gguf()
-    spec = TuningSpec(method="lora", max_examples=160, layers=8)
+    spec = LoraTuningSpec(method="lora", max_examples=160, layers=8)
     return tuned(workbench(tmp_path_factory.mktemp("real"), cases(160), gguf), spec)
 
 

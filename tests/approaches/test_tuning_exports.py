@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from steelyard.approaches.spec import TuningSpec
+from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.tuning import configs
 from steelyard.approaches.tuning.base_model import BaseModel, load_base
 from steelyard.approaches.tuning.exports import (
@@ -36,7 +36,7 @@ from tests.approaches.test_gguf_adapter import ALPHA, RANK, logits, random_adapt
 from tests.approaches.test_lora import Served, _real_gguf, cases, prompt, target
 from tests.approaches.tiny_llama import SHAPE, write_tiny_gguf
 
-SPEC = TuningSpec(method="lora", rank=4, layers=2, max_tokens=96, batch_size=4, epochs=2.0)
+SPEC = LoraTuningSpec(method="lora", rank=4, layers=2, max_tokens=96, batch_size=4, epochs=2.0)
 ADAPTER = {name: 0.2 * values for name, values in random_adapter().items()}
 SHOWN = Chat(
     (Message("system", "Sort."), Message("user", "lost"), Message("assistant", "card lost"), Message("user", "locked")),
@@ -61,7 +61,7 @@ def prepared(tmp_path: Path) -> Path:
 
 
 def recipe(
-    *, spec: TuningSpec = SPEC, n_validation: int = 2, template: str = "default", base_name: str = "org/tiny"
+    *, spec: LoraTuningSpec = SPEC, n_validation: int = 2, template: str = "default", base_name: str = "org/tiny"
 ) -> configs.Recipe:
     return configs.Recipe(
         base_name=base_name, n_layers=3, n_train=10, n_validation=n_validation, spec=spec, template=template

@@ -18,6 +18,7 @@ from steelyard.approaches.approach import Prepared, Setup
 from steelyard.approaches.asking import Asking
 from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.knowledge_spec import KnowledgeUse
+from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.prompted import Prompted, fingerprint
 from steelyard.approaches.prompting import ChooseExamples
 from steelyard.approaches.question import Question
@@ -140,7 +141,7 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
         model = f"{facts.model}, tuned: {hosted.identity}"
         question = replace(question, tuned_model=hosted.model)
         setups.append(hosted.setup)
-    elif spec.tuning is not None:
+    elif isinstance(spec.tuning, LoraTuningSpec):
         from steelyard.approaches.tuning.lora import prepare_adapter
 
         tuned = prepare_adapter(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from steelyard.approaches.head_spec import HeadTuningSpec
 from steelyard.approaches.hosted_spec import HostedTuningSpec
 from steelyard.approaches.knowledge_spec import KnowledgeUse
+from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.approaches.search_spec import OptimiseSpec
 from steelyard.approaches.workflow.spec import WorkflowSpec
-from steelyard.models.spec import Positive, Section
+from steelyard.models.spec import Section
 
 
 class Lever(StrEnum):
@@ -48,31 +50,6 @@ class RetrievalSpec(Section):
         return self
 
 
-class TuningSpec(Section):
-    """Weights learned from the train split."""
-
-    method: Literal["lora", "head"]
-    """`lora`: an adapter on the local generative model; `head`: a linear classifier on sentence embeddings."""
-    max_examples: Annotated[int, Field(ge=1)] = 1500
-    """Train on at most this many cases (a seeded, stratified sample)."""
-    rank: Annotated[int, Field(ge=1, le=256)] = 8
-    """LoRA rank."""
-    alpha: Positive = 16.0
-    """LoRA scale numerator: the adapter is added with weight alpha / rank."""
-    learning_rate: Positive = 2e-3
-    """Peak learning rate of the LoRA."""
-    epochs: Annotated[float, Field(gt=0, le=20)] = 1.0
-    """Passes over the training examples."""
-    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    """Examples per optimiser step."""
-    layers: Annotated[int, Field(ge=1)] = 15
-    """Train adapters in the top so many layers; the lower ones stay frozen and cheap."""
-    max_tokens: Annotated[int, Field(ge=32)] = 256
-    """Longer training examples have their input cut to fit; the count is on the card."""
-    seed: int = 0
-    """Seed of sample, order and initial weights."""
-
-
 class ApproachSpec(Section):
     """One runnable way to do the task. Its kind follows from the levers it pulls."""
 
@@ -84,7 +61,7 @@ class ApproachSpec(Section):
     """Checks and repairs around the call."""
     retrieval: RetrievalSpec | None = None
     """What is looked up for each case."""
-    tuning: Annotated[TuningSpec | HostedTuningSpec, Field(discriminator="method")] | None = None
+    tuning: Annotated[LoraTuningSpec | HeadTuningSpec | HostedTuningSpec, Field(discriminator="method")] | None = None
     """What is learned beforehand."""
     optimise: OptimiseSpec | None = None
     """What a search for a better prompt may try and spend."""

@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from steelyard.approaches.head_spec import HeadTuningSpec
 from steelyard.approaches.knowledge_spec import KnowledgeSpec
+from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.prompt_spec import PromptSpec
-from steelyard.approaches.spec import ApproachSpec, RetrievalSpec, TuningSpec
+from steelyard.approaches.spec import ApproachSpec, RetrievalSpec
 from steelyard.approaches.workflow.spec import WorkflowSpec
 from steelyard.cases.spec import CasesSpec
 from steelyard.decision.spec import GoalSpec
@@ -89,8 +91,8 @@ def standard_ladder(*, classification: bool) -> dict[str, ApproachSpec]:
         "few-shot": ApproachSpec(prompt=PromptSpec(examples=12)),
         "workflow": ApproachSpec(prompt=PromptSpec(enforce_schema=True), workflow=WorkflowSpec(repair=2)),
         "retrieval": ApproachSpec(prompt=PromptSpec(enforce_schema=True), retrieval=RetrievalSpec(examples=5)),
-        "tuned-lora": ApproachSpec(tuning=TuningSpec(method="lora")),
-        "tuned-head": ApproachSpec(model="none", tuning=TuningSpec(method="head")),
+        "tuned-lora": ApproachSpec(tuning=LoraTuningSpec(method="lora")),
+        "tuned-head": ApproachSpec(model="none", tuning=HeadTuningSpec(method="head")),
         "nearest": ApproachSpec(model="none", retrieval=RetrievalSpec(examples=1)),
     }
     if not classification:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.approaches.approach import Prepared
+from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.prompted import Prompted
-from steelyard.approaches.spec import ApproachSpec, TuningSpec
+from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.tuning.configs import Recipe
 from steelyard.approaches.tuning.examples import choose, hold_out
 from steelyard.approaches.tuning.exports import (
@@ -105,7 +106,7 @@ def _export_prompted(
         )
     )
     write_training_files(folder, examples)
-    if prepared.adapter is None or not isinstance(spec.tuning, TuningSpec):
+    if prepared.adapter is None or not isinstance(spec.tuning, LoraTuningSpec):
         return []
     from steelyard.approaches.tuning.base_model import load_base
 
@@ -118,7 +119,7 @@ def _export_prompted(
     return [f"The base is called {base_name!r} in these files; replace that with its name on the hub or its folder."]
 
 
-def _recipe(base: BaseModel, base_name: str, examples: Examples, spec: TuningSpec) -> Recipe:
+def _recipe(base: BaseModel, base_name: str, examples: Examples, spec: LoraTuningSpec) -> Recipe:
     return Recipe(
         base_name=base_name,
         n_layers=base.shape.layers,

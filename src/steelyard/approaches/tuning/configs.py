@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from steelyard.approaches.spec import TuningSpec
+from steelyard.approaches.lora_spec import LoraTuningSpec
 
 _BLOCK: Final = {
     "q_proj": "self_attn",
@@ -43,7 +43,7 @@ class Recipe:
     """Of the base model, where it is known; the top `spec.layers` of them are trained."""
     n_train: int
     n_validation: int
-    spec: TuningSpec
+    spec: LoraTuningSpec
     template: str = "default"
     """LLaMA-Factory's name of the chat template."""
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.approaches.approach import Answer, Ask, Prepared
-from steelyard.approaches.spec import Lever, TuningSpec
+from steelyard.approaches.head_spec import HeadTuningSpec
+from steelyard.approaches.spec import Lever
 from steelyard.approaches.tuning.examples import choose
 from steelyard.approaches.tuning.store import content_digest, is_complete, new_folder, read_setup, write_card
 from steelyard.cases.case import Case, CaseInput
@@ -86,7 +87,7 @@ class HeadApproach:
         )
 
 
-def prepare_head(name: str, spec: TuningSpec, bench: Workbench) -> Prepared:
+def prepare_head(name: str, spec: HeadTuningSpec, bench: Workbench) -> Prepared:
     """Train a head on the train split, or find the one that was trained from the same things before.
 
     Args:
@@ -154,7 +155,7 @@ def _train_into(
     folder: Path,
     train: Sequence[Case],
     dev: Sequence[Case],
-    spec: TuningSpec,
+    spec: HeadTuningSpec,
     embed: Embed,
     bench: Workbench,
     *,

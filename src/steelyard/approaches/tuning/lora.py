@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.approaches.approach import Setup
-from steelyard.approaches.spec import TuningSpec
+from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.tuning.base_model import BaseModel, file_sha256, load_base
 from steelyard.approaches.tuning.examples import PromptOf, TargetOf, choose, hold_out, tokenise
 from steelyard.approaches.tuning.store import content_digest, is_complete, new_folder, read_setup, write_card
@@ -42,7 +42,7 @@ class TunedAdapter:
     setup: Setup
 
 
-def prepare_adapter(spec: TuningSpec, *, prompt: PromptOf, target: TargetOf, bench: Workbench) -> TunedAdapter:
+def prepare_adapter(spec: LoraTuningSpec, *, prompt: PromptOf, target: TargetOf, bench: Workbench) -> TunedAdapter:
     """Train a LoRA on the train split, or find the one that was trained from the same things before.
 
     Args:
@@ -86,7 +86,7 @@ def prepare_adapter(spec: TuningSpec, *, prompt: PromptOf, target: TargetOf, ben
 
 def _train_into(
     folder: Path,
-    spec: TuningSpec,
+    spec: LoraTuningSpec,
     cases: Sequence[Case],
     prompt: PromptOf,
     target: TargetOf,

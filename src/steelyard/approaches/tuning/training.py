@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steelyard.approaches.spec import TuningSpec
+from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.tuning.base_model import BaseModel, Shape
 from steelyard.approaches.tuning.examples import Example
 from steelyard.approaches.tuning.forward import Forward
@@ -74,7 +74,7 @@ def train_adapter(
     base: BaseModel,
     train: Sequence[Example],
     validation: Sequence[Example],
-    spec: TuningSpec,
+    spec: LoraTuningSpec,
     *,
     say: Callable[[str], None],
 ) -> Trained:
@@ -282,7 +282,7 @@ def _thinned(losses: Sequence[float]) -> list[dict[str, float]]:
     return [{"step": int(s[-1]) + 1, "loss": float(np.mean([losses[i] for i in s]))} for s in stretches]
 
 
-def _diverged(step: int, n_steps: int, spec: TuningSpec) -> InputError:
+def _diverged(step: int, n_steps: int, spec: LoraTuningSpec) -> InputError:
     return InputError(
         Problem(
             what=f"training diverged: the loss is not a number at step {step} of {n_steps}; nothing was kept",

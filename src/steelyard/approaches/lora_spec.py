@@ -1,0 +1,34 @@
+"""Tuning a LoRA on this machine: `tuning: {method: lora}` of an approach."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from steelyard.models.spec import Positive, Section
+
+
+class LoraTuningSpec(Section):
+    """An adapter on the local generative model, learned from the train split."""
+
+    method: Literal["lora"]
+    """`lora`: an adapter on the local generative model."""
+    max_examples: Annotated[int, Field(ge=1)] = 1500
+    """Train on at most this many cases (a seeded, stratified sample)."""
+    rank: Annotated[int, Field(ge=1, le=256)] = 8
+    """LoRA rank."""
+    alpha: Positive = 16.0
+    """LoRA scale numerator: the adapter is added with weight alpha / rank."""
+    learning_rate: Positive = 2e-3
+    """Peak learning rate of the LoRA."""
+    epochs: Annotated[float, Field(gt=0, le=20)] = 1.0
+    """Passes over the training examples."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+    """Examples per optimiser step."""
+    layers: Annotated[int, Field(ge=1)] = 15
+    """Train adapters in the top so many layers; the lower ones stay frozen and cheap."""
+    max_tokens: Annotated[int, Field(ge=32)] = 256
+    """Longer training examples have their input cut to fit; the count is on the card."""
+    seed: int = 0
+    """Seed of sample, order and initial weights."""
