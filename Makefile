@@ -37,7 +37,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet torch==2.13.0
-	$(PIP) install --quiet -c constraints.txt -e '.[local,tune,retrieval,guards,gepa,web,dev]'
+	$(PIP) install --quiet -c constraints.txt -e '.[local,tune,peft,retrieval,postgres,guards,gepa,web,dev]'
 	touch $(INSTALLED)
 
 clean:
