@@ -98,15 +98,22 @@ class Message(NamedTuple):
         )
 
 
+Operation = Literal["chat", "embed", "rerank"]
+"""What a model is asked to do: answer, give vectors of texts, or score texts by a question."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatRequest:
-    """One call to a chat model, complete but for the address and the key."""
+    """One call to a model, complete but for the address and the key.
+
+    Nearly always a chat; `models.operations` makes the requests of the other operations.
+    """
 
     endpoint: str
     """Name of the endpoint in the study (`models:` in study.yaml)."""
     messages: tuple[Message, ...]
     max_tokens: int
-    """Upper bound on generated tokens; always sent, so that the budget can be a ceiling."""
+    """Upper bound on generated tokens; always sent with a chat, so that the budget can be a ceiling, 0 with others."""
     temperature: float = 0.0
     seed: int | None = None
     response_schema: Mapping[str, Any] | None = None
@@ -117,6 +124,8 @@ class ChatRequest:
     """Content digest of the LoRA adapter to use; the endpoint maps it to what its server calls it."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further request fields, passed through as they are (for example `grammar`)."""
+    operation: Operation = "chat"
+    """`embed`: one user message a text. `rerank`: the question, then one user message a text."""
 
     def digest(self, *, model: str, repeat: int = 0) -> str:
         """Content address of this call: equal digests mean that the same answer may be used.
@@ -142,6 +151,8 @@ class ChatRequest:
         }
         if self.tools:  # without tools the digest is what it was before there were any: journals stay valid
             body["tools"] = self.tools
+        if self.operation != "chat":
+            body["operation"] = self.operation
         packed = orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
         return hashlib.blake2b(packed, digest_size=16).hexdigest()
 
