@@ -106,11 +106,17 @@ class KnowledgeIndex:
         """Content address: equal digests give equal answers."""
         return self.generation.manifest.digest
 
+    @property
+    def n_chunks(self) -> int:
+        """Chunks of all documents together."""
+        return self.generation.n_chunks
+
     def search(
         self,
         question: str,
         settings: SearchSettings | None = None,
         *,
+        vector: NDArray[np.float32] | None = None,
         as_of: date | None = None,
         access: Sequence[str] = (),
         rerank: Rerank | None = None,
@@ -120,6 +126,7 @@ class KnowledgeIndex:
         Args:
             question: Any text. A part without words is searched by its vector alone.
             settings: How many, of how many tokens, by which weights.
+            vector: The question's embedding, shape (n_dimensions,), length 1; left out, it is embedded here.
             as_of: Day on which documents must hold; left out, the newest versions, whatever their dates.
             access: Tags of who asks: a document is shown only to who has all of its tags.
             rerank: Orders the best candidates anew; what it says decides.
@@ -137,7 +144,7 @@ class KnowledgeIndex:
             scores = self.generation.full_text.scores(question)
             legs["full_text"] = _best(scores, mask, n_candidates, above=0.0)
         if settings.full_text_weight < 1:
-            scores = self.generation.vectors @ self.embed.embed([question])[0]
+            scores = self.generation.vectors @ (self.embed.embed([question])[0] if vector is None else vector)
             legs["dense"] = _best(scores, mask, n_candidates, above=-np.inf)
         weights: dict[Leg, float] = {"full_text": settings.full_text_weight, "dense": 1 - settings.full_text_weight}
         fused: dict[int, float] = {}
