@@ -149,14 +149,14 @@ def test_a_prompt_that_leaves_no_room_is_refused(base: BaseModel) -> None:
 # ------------------------------------------------------------------------------------------------ the computation
 
 
-def test_the_shared_prefix_changes_neither_loss_nor_gradient(base: BaseModel) -> None:
+def test_the_shared_prefix_changes_neither_loss_nor_gradient(base: BaseModel, tmp_path: Path) -> None:
     """Computing what all prompts begin with once is exact: same losses and gradients as without sharing."""
     import torch
 
     examples = tokenised(base, cases(6))
     loner = Example(prompt=(5, 6, 7), completion=(8, base.end_token))  # has nothing in common with the others
     model = Llama(base, torch.float32)
-    arrays = train_adapter(base, examples, (), SMALL, say=Notes()).adapter
+    arrays = train_adapter(base, examples, (), SMALL, say=Notes(), checkpoints=tmp_path).adapter
     results = []
     for known in (examples, (*examples, loner)):
         adapter = {name: tensor.requires_grad_() for name, tensor in as_tensors(arrays).items()}
@@ -172,13 +172,13 @@ def test_the_shared_prefix_changes_neither_loss_nor_gradient(base: BaseModel) ->
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
-def test_exact_match_is_what_decoding_would_give(base: BaseModel) -> None:
+def test_exact_match_is_what_decoding_would_give(base: BaseModel, tmp_path: Path) -> None:
     """The one-pass judgement along the wanted answer agrees with generating it token by token."""
     import torch
 
     examples = tokenised(base, cases(12))
     spec = SMALL.model_copy(update={"epochs": 20.0, "batch_size": 2})
-    trained = train_adapter(base, examples[:8], (), spec, say=Notes())
+    trained = train_adapter(base, examples[:8], (), spec, say=Notes(), checkpoints=tmp_path)
     adapter, model = as_tensors(trained.adapter), Llama(base, torch.float32)
     with torch.no_grad():
         _, is_exact = Forward(model, examples, first_trained=1).nll(examples, adapter, scale=4.0)
@@ -252,23 +252,25 @@ def test_what_goes_in_decides_which_adapter_comes_out(bench: Workbench) -> None:
     assert other.digest != digest
 
 
-def test_the_same_seed_gives_the_same_weights(base: BaseModel) -> None:
+def test_the_same_seed_gives_the_same_weights(base: BaseModel, tmp_path: Path) -> None:
     """Two trainings agree to the last bits on one machine; another seed gives other weights."""
     examples = tokenised(base, cases(30))
-    one, two = (train_adapter(base, examples, (), SMALL, say=Notes()).adapter for _ in range(2))
-    other = train_adapter(base, examples, (), SMALL.model_copy(update={"seed": 1}), say=Notes()).adapter
+    one, two = (train_adapter(base, examples, (), SMALL, say=Notes(), checkpoints=tmp_path).adapter for _ in range(2))
+    other = train_adapter(
+        base, examples, (), SMALL.model_copy(update={"seed": 1}), say=Notes(), checkpoints=tmp_path
+    ).adapter
     for name, values in one.items():
         np.testing.assert_allclose(two[name], values, atol=1e-6)
     assert any(np.abs(other[name] - one[name]).max() > 0.01 for name in one)
 
 
-def test_training_stops_when_validation_gets_worse(base: BaseModel) -> None:
+def test_training_stops_when_validation_gets_worse(base: BaseModel, tmp_path: Path) -> None:
     """With labels that are pure chance, later epochs only memorise: they end early and the best weights are kept."""
     rng = np.random.default_rng(0)
     some = tuple(replace(case, expected={"label": str(rng.choice(list(WORDS)))}) for case in cases(60))
     examples = tokenised(base, some)
     spec = SMALL.model_copy(update={"epochs": 20.0})
-    trained = train_adapter(base, examples[:40], examples[40:], spec, say=Notes())
+    trained = train_adapter(base, examples[:40], examples[40:], spec, say=Notes(), checkpoints=tmp_path)
     losses = [found["loss"] for found in trained.validations]
     assert len(losses) < 20
     assert losses[-1] > min(losses)

@@ -14,6 +14,8 @@ class LoraTuningSpec(Section):
 
     method: Literal["lora"]
     """`lora`: an adapter on the local generative model."""
+    trainer: Literal["lean", "peft"] = "lean"
+    """`lean`: written for a few CPU cores, needs no further libraries; `peft`: Transformers and PEFT, for a GPU."""
     max_examples: Annotated[int, Field(ge=1)] = 1500
     """Train on at most this many cases (a seeded, stratified sample)."""
     rank: Annotated[int, Field(ge=1, le=256)] = 8
@@ -30,5 +32,15 @@ class LoraTuningSpec(Section):
     """Train adapters in the top so many layers; the lower ones stay frozen and cheap."""
     max_tokens: Annotated[int, Field(ge=32)] = 256
     """Longer training examples have their input cut to fit; the count is on the card."""
+    balance: Literal["none", "oversample", "weight"] = "none"
+    """Labels of uneven size: `oversample` shows examples of rare labels several times in an epoch, `weight` lets each
+    count more in the loss; both at most tenfold. `none` trains on the shares as they are."""
+    validate_steps: Annotated[int, Field(ge=1)] | None = None
+    """Validate after every so many optimiser steps; left out, after every epoch. The best weights are kept."""
+    patience: Annotated[int, Field(ge=1)] = 1
+    """Stop after so many validations in a row without a new best."""
+    checkpoint_steps: Annotated[int, Field(ge=1)] | None = None
+    """Keep a checkpoint after every so many optimiser steps, from which a killed training goes on; left out, every 50
+    steps or every minute, whichever comes first. Changes nothing of what is learned."""
     seed: int = 0
     """Seed of sample, order and initial weights."""

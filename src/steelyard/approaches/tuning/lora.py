@@ -20,6 +20,7 @@ from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.tuning.base_model import BaseModel, file_sha256, load_base
 from steelyard.approaches.tuning.examples import PromptOf, TargetOf, choose, hold_out, tokenise
 from steelyard.approaches.tuning.store import content_digest, is_complete, new_folder, read_setup, write_card
+from steelyard.approaches.tuning.trained import Train
 from steelyard.cases.case import Case
 from steelyard.errors import InputError, Problem, require
 
@@ -98,13 +99,13 @@ def _train_into(
     started, started_cpu = time.monotonic(), time.process_time()
     bench.say("training: reading the base model")
     from steelyard.approaches.tuning.gguf_adapter import write_gguf, write_peft
-    from steelyard.approaches.tuning.training import train_adapter
 
     base = load_base(base_path)
     train_cases, validation_cases = hold_out(cases, target, seed=spec.seed)
     train = tokenise(base, train_cases, prompt, target, max_tokens=spec.max_tokens)
     validation = tokenise(base, validation_cases, prompt, target, max_tokens=spec.max_tokens)
-    trained = train_adapter(base, train.examples, validation.examples, spec, say=bench.say)
+    checkpoints = bench.folder / "unfinished" / folder.name
+    trained = _trainer(spec)(base, train.examples, validation.examples, spec, say=bench.say, checkpoints=checkpoints)
     best = min(trained.validations, key=lambda found: found["loss"], default=None)
     with new_folder(folder) as made:
         write_gguf(made / "adapter.gguf", trained.adapter, base.shape, alpha=spec.alpha, name=folder.name)
@@ -143,6 +144,16 @@ def _train_into(
             cpu_seconds=time.process_time() - started_cpu,
             cpu_hour_usd=bench.cpu_hour_usd,
         )
+
+
+def _trainer(spec: LoraTuningSpec) -> Train:
+    if spec.trainer == "peft":
+        from steelyard.approaches.tuning.peft_training import train_adapter_peft
+
+        return train_adapter_peft
+    from steelyard.approaches.tuning.training import train_adapter
+
+    return train_adapter
 
 
 def _base_facts(base: BaseModel) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from steelyard.approaches.tuning.examples import Example
 from steelyard.approaches.tuning.forward import Forward
 from steelyard.approaches.tuning.llama import Llama, as_tensors, module_sizes, native_dtype
 from steelyard.approaches.tuning.threads import shard_threads
+from steelyard.approaches.tuning.trained import Trained
 from steelyard.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -35,24 +37,6 @@ MAX_GRADIENT_NORM = 1.0
 CURVE_POINTS = 60
 CACHE_BYTES = 1_000_000_000
 """Most memory that is spent on keeping the frozen layers' results from epoch to epoch."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trained:
-    """A trained adapter and how it came about."""
-
-    adapter: Mapping[str, NDArray[np.float32]]
-    """`blk.N.MODULE.lora_a` (rank, in) and `.lora_b` (out, rank), Hugging Face order of rows."""
-    curve: Sequence[Mapping[str, float]]
-    """Training loss over the steps, thinned to at most 60 points (each the mean over its steps)."""
-    validations: Sequence[Mapping[str, float]]
-    """After each epoch: step, loss per token, exact match."""
-    validation_right: Sequence[bool]
-    """For each validation example whether these weights answer it right; empty without a validation set."""
-    n_steps: int
-    n_tokens: int
-    """Tokens trained on, prompts included."""
-    dtype: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +61,7 @@ def train_adapter(
     spec: LoraTuningSpec,
     *,
     say: Callable[[str], None],
+    checkpoints: Path,
 ) -> Trained:
     """Train a LoRA on the top `spec.layers` layers.
 
