@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from steelyard.models.spec import Section
 
 Context = Literal["search", "all", "gold"]
 FilterValue = str | int | float | bool
+
+
+class StoreSpec(Section):
+    """A PostgreSQL database with pgvector, where a team keeps the index of its documents."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    postgres: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    """Name of the environment variable that holds the connection string; the string itself is never written down."""
+    schema_name: Annotated[str, Field(alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = "steelyard"
+    """Schema of the database in which the tables lie; made where it is missing."""
+    study: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Name under which the database knows this study, for all who share its index; left out, the name of its folder."""
 
 
 class KnowledgeSpec(Section):
@@ -28,6 +41,8 @@ class KnowledgeSpec(Section):
     """Sentences up to this length are repeated where running text is cut in two."""
     max_file_mb: Annotated[float, Field(gt=0, le=2000)] = 50
     """A larger file is left out, and that is said."""
+    store: StoreSpec | None = None
+    """Where the index lies; left out, in files beside the study."""
 
     @model_validator(mode="before")
     @classmethod

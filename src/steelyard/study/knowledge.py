@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.approaches.knowledge_spec import KnowledgeSpec
+from steelyard.approaches.retrieval.building import build_index, open_index
 from steelyard.approaches.retrieval.context import index_folder
 from steelyard.approaches.retrieval.history import IndexBuild, Upkeep, read_upkeep
-from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index, open_knowledge_index
 from steelyard.approaches.retrieval.search import Passage, SearchSettings
 from steelyard.errors import InputError, Problem
 from steelyard.study import local_model
@@ -95,7 +95,7 @@ def index_documents(study: Study, *, progress: bool = True, embed: Embed | None 
     say = Talk(sys.stderr if progress else None)
     folder = index_folder(study.folder, spec)
     embed = embed or local_model.embedder(say)
-    _, build = build_knowledge_index(spec, study.folder, folder=folder, embed=embed, say=say, rebuild=True)
+    _, build = build_index(spec, study.folder, folder=folder, embed=embed, say=say, rebuild=True)
     say.end()
     return Indexed(build=build, upkeep=read_upkeep(folder), folder=folder)
 
@@ -124,7 +124,7 @@ def search_documents(
     """
     spec = _spec(study)
     embed = embed or local_model.embedder(Talk(None))
-    index = open_knowledge_index(study.folder, folder=index_folder(study.folder, spec), embed=embed)
+    index = open_index(spec, study.folder, folder=index_folder(study.folder, spec), embed=embed)
     settings = SearchSettings() if k is None else replace(SearchSettings(), k=k)
     return Searched(
         question=question,

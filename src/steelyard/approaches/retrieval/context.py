@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from steelyard.approaches.knowledge_spec import KnowledgeSpec, KnowledgeUse
+from steelyard.approaches.retrieval.building import build_index
+from steelyard.approaches.retrieval.document_index import DocumentIndex
 from steelyard.approaches.retrieval.history import read_upkeep
-from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index
 from steelyard.approaches.retrieval.metadata import Facts
-from steelyard.approaches.retrieval.search import KnowledgeIndex, Passage, Retriever, SearchSettings
+from steelyard.approaches.retrieval.search import Passage, Retriever, SearchSettings
 from steelyard.approaches.retrieval.words import count_tokens
 from steelyard.cases.case import CaseInput, GoldText
 from steelyard.errors import InputError, Problem
@@ -170,7 +171,7 @@ def prepare_knowledge(
     """
     cut = cut_as(spec, use)
     folder = index_folder(study, cut)
-    index, build = build_knowledge_index(cut, study, folder=folder, embed=embed, say=say)
+    index, build = build_index(cut, study, folder=folder, embed=embed, say=say)
     for problem in () if build.reused else build.skipped:
         say(f"{problem.where}: {problem.what}")
     upkeep = read_upkeep(folder)
@@ -178,7 +179,7 @@ def prepare_knowledge(
     fits = max(50, int(room * _SHARE_OF_CONTEXT)) if room is not None else UNKNOWN_CONTEXT_TOKENS
     everything = use.context == "all"
     settings = SearchSettings(
-        k=max(1, index.generation.n_chunks) if everything else use.k,
+        k=max(1, index.n_chunks) if everything else use.k,
         tokens=min(use.tokens or fits, fits) if everything else use.tokens,
         full_text_weight=use.full_text_weight,
         filters={name: tuple(one) if isinstance(one, list) else one for name, one in use.filters.items()},
@@ -232,7 +233,7 @@ def _harmless(text: str) -> str:
     return _TAG.sub("‹", text)
 
 
-def _gold_passage(index: KnowledgeIndex, place: int, gold: GoldText) -> Passage | None:
+def _gold_passage(index: DocumentIndex, place: int, gold: GoldText) -> Passage | None:
     """A gold passage in its own words, under the id that the evaluation gives it."""
     document = next((one for one in index.documents if one.id == gold.source), None)
     if document is None:
