@@ -181,7 +181,7 @@ def test_a_base_is_the_same_from_its_file_and_from_the_kept_copy(tmp_path: Path)
 
 def test_a_model_that_cannot_be_trained_is_refused(tmp_path: Path) -> None:
     """Another architecture, or a file that is no model, gets a sentence with the file's name."""
-    with pytest.raises(InputError, match="SmolLM family"):
+    with pytest.raises(InputError, match="Llama family"):
         load_base(write_tiny_gguf(tmp_path / "other.gguf", architecture="gemma3"))
     (tmp_path / "text.gguf").write_bytes(b"this is no model" * 10)
     with pytest.raises(InputError, match=r"text\.gguf.*not a readable GGUF"):

@@ -5,7 +5,8 @@ the quantised weights it will be served with, and that nothing else has to be do
 into a safetensors file beside it, which opens in a fraction of a second.
 
 Tensors are kept in the Hugging Face layout, where rotary embeddings pair dimension i with i + head_size / 2. GGUF
-files of the `llama` architecture pair neighbours instead, so rows of the query and key matrices are put back in order.
+files of the `llama` architecture pair neighbours instead, so rows of the query and key matrices are put back in order;
+those of `qwen2`, a Llama with biases on query, key and value, are in that order already.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,13 +25,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.approaches.tuning.tokenisation import CUTS, SENTENCEPIECE, byte_level, sentence_pieces
 from steelyard.errors import InputError, Problem, require
 from steelyard.models.calls import Message
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
+ARCHITECTURES = ("llama", "qwen2")
+"""Kinds of GGUF that are a Llama; Mistral and SmolLM files call themselves `llama` too."""
 _CONTROL_TOKEN_TYPES = (3, 4)  # GGUF: 3 control, 4 user defined; both are matched in the text before the merges run
 
 
@@ -46,6 +51,13 @@ class Shape:
     vocabulary: int
     norm_epsilon: float
     rope_base: float
+    architecture: str = "llama"
+    """One of `ARCHITECTURES`."""
+
+    @property
+    def pairs_neighbours(self) -> bool:
+        """Whether GGUF files of this kind hold query and key rows in another order than Hugging Face."""
+        return self.architecture == "llama"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,29 +73,26 @@ class BaseModel:
     """By GGUF name (`blk.0.attn_q.weight`), shape (out, in), Hugging Face order of rows."""
     tokens: Sequence[str]
     merges: Sequence[str]
+    scores: Sequence[float]
+    """Of the tokens where they are SentencePiece's; else empty."""
     control_tokens: Sequence[str]
+    cut: str
+    """One of `tokenisation.CUTS`, or `SENTENCEPIECE`."""
+    space_prefix: bool
     chat_template: str
+    begin_token: int | None
+    """Id of the token that the server puts before every prompt."""
+    begin_text: str
+    """What the chat template may write for the beginning of a text."""
     end_token: int
     """Id of the token that ends an answer."""
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The byte-level BPE of the file, token for token what llama.cpp does with it."""
-        from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-        pairs = (merge.partition(" ") for merge in self.merges)
-        merges = [(left, right) for left, _, right in pairs]
-        vocabulary = {token: i for i, token in enumerate(self.tokens)}
-        tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Digits(individual_digits=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-            ]
-        )
-        tokenizer.decoder = decoders.ByteLevel()
-        tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in self.control_tokens])
-        return tokenizer
+        """The tokenizer of the file, token for token what llama.cpp does with it."""
+        if self.cut == SENTENCEPIECE:
+            return sentence_pieces(self.tokens, self.scores, self.control_tokens, space_prefix=self.space_prefix)
+        return byte_level(self.tokens, self.merges, self.control_tokens, cut=self.cut)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; control tokens written out in it are matched, as the server does."""
@@ -98,24 +107,46 @@ class BaseModel:
     def _template(self) -> Any:  # noqa: ANN401 - jinja2.Template; compiled once
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        def refuse(reason: str) -> None:
+            raise InputError(
+                Problem(
+                    what=f"the chat template of the base model refuses the prompt: {reason}",
+                    where=str(self.path),
+                    hint="change the turns of the prompt, for example put the system message into the user's",
+                )
+            )
+
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.globals |= {"raise_exception": refuse, "strftime_now": lambda form: time.strftime(form)}
         return environment.from_string(self.chat_template)
 
     def chat(self, messages: Sequence[Message]) -> str:
         """The prompt text of a conversation, up to where the answer begins."""
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        return str(self._template.render(messages=turns, add_generation_prompt=True))
+        text = str(
+            self._template.render(
+                messages=turns,
+                add_generation_prompt=True,
+                bos_token=self.begin_text,
+                eos_token=self.tokens[self.end_token],
+            )
+        )
+        # The server adds the token itself, once.
+        return text if self.begin_token is None else text.removeprefix(self.begin_text)
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the deployed prompt."""
-        return self.encode(self.chat(messages))
+        begin = [] if self.begin_token is None else [self.begin_token]
+        return [*begin, *self.encode(self.chat(messages))]
 
 
 def load_base(path: Path) -> BaseModel:
     """Read a GGUF model for training.
 
     Args:
-        path: A `llama`-architecture GGUF file with a byte-level BPE of the SmolLM family, quantised or not.
+        path: A GGUF file of the Llama family, quantised or not.
 
     Returns:
         The model; its tensors are float16 (float32 for norms), memory-mapped where they come from the cached file.
@@ -195,50 +226,79 @@ def _read_gguf(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         field = reader.get_field(key)
         return default if field is None else field.contents()
 
-    kind = (fact("general.architecture"), fact("tokenizer.ggml.model"), fact("tokenizer.ggml.pre"))
     names = {tensor.name for tensor in reader.tensors}
-    if kind != ("llama", "gpt2", "smollm") or "output.weight" in names:
-        raise InputError(
-            Problem(
-                what=f"a LoRA can be trained here on the SmolLM family; this model is {kind!r}",
-                where=str(path),
-                hint="leave out the model path to use SmolLM2-135M-Instruct",
-            )
-        )
-    heads, hidden = int(fact("llama.attention.head_count")), int(fact("llama.embedding_length"))
+    architecture = str(fact("general.architecture"))
+    cut = SENTENCEPIECE if fact("tokenizer.ggml.model") == "llama" else str(fact("tokenizer.ggml.pre"))
+    _check_kind(path, architecture, cut, names, scaling=str(fact(f"{architecture}.rope.scaling.type", "none")))
+
+    def number(key: str, default: float | None = None) -> float:
+        return float(fact(f"{architecture}.{key}", default))
+
+    tokens, types = fact("tokenizer.ggml.tokens"), fact("tokenizer.ggml.token_type")
+    heads, hidden = int(number("attention.head_count")), int(number("embedding_length"))
     shape = Shape(
-        layers=int(fact("llama.block_count")),
+        layers=int(number("block_count")),
         hidden=hidden,
         heads=heads,
-        kv_heads=int(fact("llama.attention.head_count_kv", heads)),
-        head_size=hidden // heads,
-        feed_forward=int(fact("llama.feed_forward_length")),
-        vocabulary=len(fact("tokenizer.ggml.tokens")),
-        norm_epsilon=float(fact("llama.attention.layer_norm_rms_epsilon")),
-        rope_base=float(fact("llama.rope.freq_base", 10_000.0)),
+        kv_heads=int(number("attention.head_count_kv", heads)),
+        head_size=int(number("attention.key_length", hidden // heads)),
+        feed_forward=int(number("feed_forward_length")),
+        vocabulary=len(tokens),
+        norm_epsilon=number("attention.layer_norm_rms_epsilon"),
+        rope_base=number("rope.freq_base", 10_000.0),
+        architecture=architecture,
     )
-    tensors: dict[str, NDArray[Any]] = {}
-    for tensor in reader.tensors:
-        values = dequantize(tensor.data, tensor.tensor_type)
-        if tensor.name.endswith("attn_q.weight"):
-            values = halves_from_pairs(values, shape.heads)
-        elif tensor.name.endswith("attn_k.weight"):
-            values = halves_from_pairs(values, shape.kv_heads)
-        # float16 is what the block scales are stored in; norms are float32 in the file and tiny
-        tensors[tensor.name] = values.astype(np.float32 if values.ndim == 1 else np.float16)
-    types = fact("tokenizer.ggml.token_type")
-    tokens = fact("tokenizer.ggml.tokens")
+    tensors = {tensor.name: _values(tensor, dequantize, shape) for tensor in reader.tensors}
+    begin = fact("tokenizer.ggml.bos_token_id")
+    # What llama.cpp takes where the file does not say.
+    adds_begin = fact("tokenizer.ggml.add_bos_token", cut in (SENTENCEPIECE, "llama-bpe"))
     facts = {
         "name": fact("general.name", path.stem),
         "licence": fact("general.license"),
         "shape": asdict(shape),
         "tokens": tokens,
-        "merges": fact("tokenizer.ggml.merges"),
+        "merges": fact("tokenizer.ggml.merges", []) if cut != SENTENCEPIECE else [],
+        "scores": fact("tokenizer.ggml.scores", []) if cut == SENTENCEPIECE else [],
         "control_tokens": [t for t, kind in zip(tokens, types, strict=True) if kind in _CONTROL_TOKEN_TYPES],
+        "cut": cut,
+        "space_prefix": bool(fact("tokenizer.ggml.add_space_prefix", True)),
         "chat_template": fact("tokenizer.chat_template"),
+        "begin_token": int(begin) if adds_begin and begin is not None else None,
+        "begin_text": "" if begin is None else tokens[int(begin)],
         "end_token": int(fact("tokenizer.ggml.eos_token_id")),
     }
     return facts, tensors
+
+
+def _check_kind(path: Path, architecture: str, cut: str, names: set[str], *, scaling: str) -> None:
+    """Refuse a model that would be computed or tokenised in another way than the server does."""
+    what = ""
+    if architecture not in ARCHITECTURES:
+        what = f"its architecture is {architecture!r}, and those of the Llama family are {', '.join(ARCHITECTURES)}"
+    elif cut != SENTENCEPIECE and cut not in CUTS:
+        what = f"its tokenizer cuts texts the way of {cut!r}, and those known are {', '.join(CUTS)} and SentencePiece"
+    elif scaling != "none":
+        what = f"it stretches its context by {scaling!r} scaling"
+    elif any(".attn_q_norm" in name or ".ffn_gate_inp" in name or ".attn_qkv" in name for name in names):
+        what = "it has parts that a Llama does not have (normed queries, experts or joined matrices)"
+    if what:
+        raise InputError(
+            Problem(
+                what=f"a LoRA cannot be trained here on this model: {what}",
+                where=str(path),
+                hint="take another model, or leave out models.local.gguf to use SmolLM2-135M-Instruct",
+            )
+        )
+
+
+def _values(tensor: Any, dequantize: Any, shape: Shape) -> NDArray[Any]:  # noqa: ANN401 - gguf has no types
+    values: NDArray[Any] = dequantize(tensor.data, tensor.tensor_type)
+    if shape.pairs_neighbours and ".attn_q." in tensor.name:
+        values = halves_from_pairs(values, shape.heads)
+    elif shape.pairs_neighbours and ".attn_k." in tensor.name:
+        values = halves_from_pairs(values, shape.kv_heads)
+    # float16 is what the block scales are stored in; norms and biases are float32 in the file and tiny
+    return values.astype(np.float32 if values.ndim == 1 else np.float16)
 
 
 def _keep(cached: Path, facts: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:

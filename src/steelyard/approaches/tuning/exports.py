@@ -157,7 +157,7 @@ def merge_gguf(path: Path, base: BaseModel, adapter: Mapping[str, Any], *, scale
 
     reader = GGUFReader(base.path)
     factors = gguf_tensors(adapter, base.shape)
-    writer = GGUFWriter(path, arch="llama")
+    writer = GGUFWriter(path, arch=base.shape.architecture)
     for name, entry in reader.fields.items():
         if name == "general.architecture" or name.startswith("GGUF."):  # the writer's own
             continue

@@ -1,8 +1,8 @@
 """A trained LoRA as files: GGUF for llama.cpp, safetensors in the layout of PEFT for everything else.
 
 llama.cpp's `llama` architecture pairs neighbouring dimensions in its rotary embedding, so the rows of the query and
-key matrices are stored in another order than in the Hugging Face layout. An adapter adds to those rows: its `lora_b`
-of `attn_q` and `attn_k` has to be put in the same order. Forgetting it costs only a few points of accuracy, so that
+key matrices are stored in another order than in the Hugging Face layout (`qwen2` keeps it). An adapter adds to those
+rows: its `lora_b` of `attn_q` and `attn_k` has to be put in the same order. Forgetting it costs only a few points of accuracy, so that
 nobody notices; a test compares the tensors.
 """
 
@@ -20,7 +20,7 @@ from steelyard.approaches.tuning.base_model import Shape, pairs_from_halves
 Adapter = Mapping[str, NDArray[np.float32]]
 """`blk.N.MODULE.lora_a` (rank, in) and `.lora_b` (out, rank) by name, Hugging Face order of rows."""
 
-_PEFT_NAMES = {
+PEFT_NAMES = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
@@ -29,6 +29,7 @@ _PEFT_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+"""What Hugging Face calls the matrices within a layer."""
 
 
 def gguf_tensors(adapter: Adapter, shape: Shape) -> dict[str, NDArray[np.float32]]:
@@ -36,7 +37,7 @@ def gguf_tensors(adapter: Adapter, shape: Shape) -> dict[str, NDArray[np.float32
     tensors = {}
     for name, values in adapter.items():
         block, module, factor = name.rsplit(".", 2)
-        if factor == "lora_b" and module in ("attn_q", "attn_k"):
+        if shape.pairs_neighbours and factor == "lora_b" and module in ("attn_q", "attn_k"):
             values = pairs_from_halves(values, shape.heads if module == "attn_q" else shape.kv_heads)
         tensors[f"{block}.{module}.weight.{factor}"] = np.ascontiguousarray(values, dtype=np.float32)
     return tensors
@@ -54,7 +55,7 @@ def write_gguf(path: Path, adapter: Adapter, shape: Shape, *, alpha: float, name
     """
     from gguf import GGUFWriter
 
-    writer = GGUFWriter(path, arch="llama")
+    writer = GGUFWriter(path, arch=shape.architecture)
     writer.add_type("adapter")
     writer.add_name(name)
     writer.add_string("adapter.type", "lora")
@@ -77,7 +78,7 @@ def write_peft(folder: Path, adapter: Adapter, *, alpha: float, rank: int, base_
         _, layer, module, factor = name.split(".")
         layers.add(int(layer))
         letter = factor.removeprefix("lora_").upper()
-        tensors[f"base_model.model.model.layers.{layer}.{_PEFT_NAMES[module]}.lora_{letter}.weight"] = values
+        tensors[f"base_model.model.model.layers.{layer}.{PEFT_NAMES[module]}.lora_{letter}.weight"] = values
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = {
         "peft_type": "LORA",
@@ -88,7 +89,7 @@ def write_peft(folder: Path, adapter: Adapter, *, alpha: float, rank: int, base_
         "lora_dropout": 0.0,
         "bias": "none",
         "inference_mode": True,
-        "target_modules": [module.split(".")[1] for module in _PEFT_NAMES.values()],
+        "target_modules": [module.split(".")[1] for module in PEFT_NAMES.values()],
         "layers_to_transform": sorted(layers),
         "layers_pattern": "layers",
     }
@@ -103,7 +104,7 @@ def read_peft(folder: Path) -> tuple[dict[str, NDArray[np.float32]], float]:
     """
     from safetensors.numpy import load_file
 
-    modules = {peft_name: module for module, peft_name in _PEFT_NAMES.items()}
+    modules = {peft_name: module for module, peft_name in PEFT_NAMES.items()}
     adapter = {}
     for name, values in load_file(folder / "adapter_model.safetensors").items():
         layer, rest = name.removeprefix("base_model.model.model.layers.").split(".", 1)

@@ -69,16 +69,22 @@ class Llama:
             parts = [torch.from_numpy(np.array(base.tensors[f"{name}.weight"])).to(dtype) for name in names]
             return torch.cat(parts).contiguous()
 
-        self.embedding = weight("token_embd")  # (vocabulary, hidden), also the output matrix
+        self.embedding = weight("token_embd")  # (vocabulary, hidden)
+        self.output = weight("output") if "output.weight" in base.tensors else self.embedding
         self.final_norm = weight("output_norm")
         self.layers: list[dict[str, Tensor]] = []
         for index in range(self.shape.layers):
             layer = {fused: weight(*(f"blk.{index}.{m}" for m in modules)) for fused, modules in FUSED.items()}
             layer["attn_norm"] = weight(f"blk.{index}.attn_norm")
             layer["ffn_norm"] = weight(f"blk.{index}.ffn_norm")
+            if f"blk.{index}.attn_q.bias" in base.tensors:
+                biases = [base.tensors[f"blk.{index}.{module}.bias"] for module in FUSED["qkv"]]
+                layer["qkv_bias"] = torch.from_numpy(np.concatenate(biases)).to(dtype)
             self.layers.append(layer)
         half = torch.arange(0, self.shape.head_size, 2, dtype=torch.float32) / self.shape.head_size
         self._frequencies = self.shape.rope_base**-half  # (head_size / 2,)
+        if "rope_freqs.weight" in base.tensors:  # Llama 3.1 slows the low ones down, for longer contexts
+            self._frequencies /= torch.from_numpy(np.array(base.tensors["rope_freqs.weight"]))
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids (batch, n) to hidden states (batch, n, hidden)."""
@@ -125,7 +131,7 @@ class Llama:
         queries_size, keys_size = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
 
         def multiply(x: Tensor, name: str) -> Tensor:
-            y = functional.linear(x, weights[name])
+            y = functional.linear(x, weights[name], weights.get(f"{name}_bias"))
             if adapters is None or name not in adapters:
                 return y
             return y + functional.linear(functional.linear(x, adapters[name].down), adapters[name].up)
@@ -160,7 +166,7 @@ class Llama:
         """Scores of the next token, float32 (..., vocabulary), for hidden states above the last layer."""
         from torch.nn import functional
 
-        return functional.linear(self._norm(hidden, self.final_norm), self.embedding).float()
+        return functional.linear(self._norm(hidden, self.final_norm), self.output).float()
 
     def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
         from torch.nn import functional
