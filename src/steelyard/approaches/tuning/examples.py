@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +20,8 @@ TargetOf = Callable[[Case], str]
 VALIDATION_SHARE = 0.1
 MOST_VALIDATION = 200
 FEWEST_FOR_VALIDATION = 20
+MOST_BALANCE = 10.0
+"""An example of a rare label counts at most so many times as one of the most frequent label."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +34,8 @@ class Example:
     """The wanted answer and the token that ends it; the loss is on these alone."""
     case_id: str = ""
     """The case it was made from; empty where its input had to be cut, so that it is not what the model will be asked."""
+    weight: float = 1.0
+    """How much it counts in the loss; the mean over the training examples is 1."""
 
     @property
     def n_tokens(self) -> int:
@@ -123,6 +128,29 @@ def tokenise(
             )
         )
     return Tokenised(examples=tuple(examples), n_cut=n_cut, n_left_out=len(cases) - len(examples))
+
+
+def balanced(examples: Sequence[Example], how: Literal["none", "oversample", "weight"]) -> tuple[Example, ...]:
+    """Training examples with their answers evened out; answers stand for labels.
+
+    Args:
+        examples: What would be trained on.
+        how: `oversample` repeats examples of rare answers until they are as many as those of the most frequent one,
+            `weight` gives them that much more weight instead, `none` changes nothing. Either way an example counts at
+            most `MOST_BALANCE` times, so that two odd cases cannot rule the training.
+
+    Returns:
+        The examples in their order, repeats next to each other; or as many as before with weights whose mean is 1.
+    """
+    if how == "none":
+        return tuple(examples)
+    counts = Counter(example.completion for example in examples)
+    most = max(counts.values())
+    factors = [min(MOST_BALANCE, most / counts[example.completion]) for example in examples]
+    if how == "oversample":
+        return tuple(one for one, factor in zip(examples, factors, strict=True) for _ in range(round(factor)))
+    mean = sum(factors) / len(factors)
+    return tuple(replace(one, weight=factor / mean) for one, factor in zip(examples, factors, strict=True))
 
 
 # ---------------------------------------------------------------------------------------------------- private

@@ -12,31 +12,35 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from steelyard.approaches.lora_spec import LoraTuningSpec
-from steelyard.approaches.tuning.base_model import BaseModel, Shape
+from steelyard.approaches.tuning.adam import AdapterWeights, schedule
+from steelyard.approaches.tuning.base_model import BaseModel
+from steelyard.approaches.tuning.checkpoints import Checkpoint, last_checkpoint, save_checkpoint
 from steelyard.approaches.tuning.examples import Example
 from steelyard.approaches.tuning.forward import Forward
-from steelyard.approaches.tuning.llama import Llama, as_tensors, module_sizes, native_dtype
+from steelyard.approaches.tuning.llama import Llama, as_tensors, native_dtype
+from steelyard.approaches.tuning.progress_line import ProgressLine
+from steelyard.approaches.tuning.store import content_digest
 from steelyard.approaches.tuning.threads import shard_threads
-from steelyard.approaches.tuning.trained import Trained
-from steelyard.errors import InputError, Problem
+from steelyard.approaches.tuning.trained import Diverged, Trained
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-N_SHARDS = 2
-VALIDATION_BATCH = 16
-WARM_UP = 0.1
-MAX_GRADIENT_NORM = 1.0
-CURVE_POINTS = 60
-CACHE_BYTES = 1_000_000_000
+N_SHARDS: Final = 2
+VALIDATION_BATCH: Final = 16
+CURVE_POINTS: Final = 60
+CACHE_BYTES: Final = 1_000_000_000
 """Most memory that is spent on keeping the frozen layers' results from epoch to epoch."""
+CHECKPOINT_STEPS: Final = 50
+CHECKPOINT_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +67,10 @@ def train_adapter(
     say: Callable[[str], None],
     checkpoints: Path,
 ) -> Trained:
-    """Train a LoRA on the top `spec.layers` layers.
+    """Train a LoRA on the top `spec.layers` layers, or go on with a training that was stopped.
+
+    A training that goes on does the same steps on the same batches from the same weights and moments, so it ends with
+    the very bytes it would have ended with on this machine.
 
     Args:
         base: The frozen model.
@@ -71,73 +78,64 @@ def train_adapter(
         validation: Held-out examples; may be empty, then the last weights are kept.
         spec: Hyperparameters.
         say: Shows progress, about once a second.
+        checkpoints: Folder of this training's checkpoints.
 
     Returns:
-        The weights with the lowest validation loss among the ends of epochs.
+        The weights with the lowest validation loss of all times it was validated.
 
     Raises:
-        InputError: The loss is no longer a number.
+        Diverged: The loss is no longer a number.
+        StorageFailed: A checkpoint cannot be written.
     """
-    import torch
-
     dtype = native_dtype()
     top = min(spec.layers, base.shape.layers)
+    batches = _by_length(train, spec.batch_size, seed=spec.seed)
+    n_steps = max(1, math.ceil(spec.epochs * len(batches)))
+    belongs_to = _belongs_to(base, train, validation, spec, dtype)
+    run = _Run(AdapterWeights(base.shape, top=top, rank=spec.rank, seed=spec.seed))
+    if found := last_checkpoint(checkpoints, belongs_to=belongs_to, say=say):
+        run.restore(found)
+        say(f"training: goes on from the checkpoint at step {found.step:,} of {n_steps:,}")
     with shard_threads(N_SHARDS) as pool:
-        model = Llama(base, dtype)
-        forward = Forward(model, [*train, *validation], first_trained=base.shape.layers - top)
-        weights = _Weights(base.shape, top=top, rank=spec.rank, seed=spec.seed)
-        scale = spec.alpha / spec.rank
-        batches = _by_length(train, spec.batch_size, seed=spec.seed)
-        n_steps = max(1, math.ceil(spec.epochs * len(batches)))
+        forward = Forward(Llama(base, dtype), [*train, *validation], first_trained=base.shape.layers - top)
         bytes_kept = sum(example.n_tokens for example in train) * base.shape.hidden * dtype.itemsize
         if spec.epochs > 1 and bytes_kept <= CACHE_BYTES:
             forward.keep = {}
-
-        def gradients(batch: Sequence[Example], n_targets: int) -> tuple[float, Tensor]:
-            nll, _ = forward.nll(batch, weights.named, scale=scale)
-            loss = nll.sum() / n_targets
-            found = torch.autograd.grad(loss, list(weights.named.values()))
-            return loss.item(), torch.cat([gradient.flatten() for gradient in found])
-
-        losses: list[float] = []
-        validations: list[dict[str, float]] = []
-        best: Tensor | None = None
-        right: tuple[bool, ...] = ()
-        n_tokens = 0
-        progress = _Progress(say, n_steps)
-        order = _epochs(len(batches), seed=spec.seed)
-        for step in range(n_steps):
-            batch = batches[next(order)]
-            n_targets = sum(len(example.completion) for example in batch)
-            shards = [shard for shard in (batch[i::N_SHARDS] for i in range(N_SHARDS)) if shard]
-            parts = list(pool.map(lambda shard: gradients(shard, n_targets), shards))  # noqa: B023 - used at once
-            loss = sum(part[0] for part in parts)
+        shards = _Shards(forward, run.weights, scale=spec.alpha / spec.rank, pool=pool)
+        due = _Due(spec.checkpoint_steps, kept_step=run.step or None)
+        progress = ProgressLine(say, n_steps, done=run.step)
+        for position in islice(_epochs(len(batches), seed=spec.seed), run.step, n_steps):
+            if run.n_without_best >= spec.patience:
+                break  # going on only learns the training examples by heart
+            batch = batches[position]
+            loss, gradient = shards.gradient(batch)
             if not math.isfinite(loss):
-                raise _diverged(step + 1, n_steps, spec)
-            weights.step(sum(part[1] for part in parts), spec.learning_rate * _schedule(step, n_steps))
-            losses.append(loss)
-            batch_tokens = sum(example.n_tokens for example in batch)
-            n_tokens += batch_tokens
-            progress.step(loss, batch_tokens)
-            if validation and ((step + 1) % len(batches) == 0 or step + 1 == n_steps):
-                found = validate(forward, validation, weights.named, scale=scale, pool=pool)
-                if not math.isfinite(found.loss):
-                    raise _diverged(step + 1, n_steps, spec)
-                rises = bool(validations) and found.loss > min(v["loss"] for v in validations)
-                validations.append({"step": step + 1, "loss": found.loss, "exact_match": found.exact_match})
-                if rises:
-                    break  # a later epoch only learns the training examples by heart
-                best, right = weights.flat.clone(), found.right
-        if best is not None:
-            weights.flat.copy_(best)
+                raise Diverged(step=run.step + 1, n_steps=n_steps, kept_step=due.kept_step)
+            run.weights.step(gradient, spec.learning_rate * schedule(run.step, n_steps))
+            run.losses.append(loss)
+            n_tokens = sum(example.n_tokens for example in batch)
+            run.n_tokens += n_tokens
+            progress.step(loss, n_tokens)
+            is_last = run.step == n_steps
+            if validation and (is_last or run.step % (spec.validate_steps or len(batches)) == 0):
+                judged = validate(forward, validation, run.weights.named, scale=shards.scale, pool=pool)
+                if not math.isfinite(judged.loss):
+                    raise Diverged(step=run.step, n_steps=n_steps, kept_step=due.kept_step)
+                run.judge(judged)
+            if due(run.step) and not is_last:
+                save_checkpoint(checkpoints, run.checkpoint(), belongs_to=belongs_to)
+                due.kept_step = run.step
+        if run.best is not None:
+            run.weights.flat.copy_(run.best)
         return Trained(
-            adapter={name: tensor.detach().numpy().copy() for name, tensor in weights.named.items()},
-            curve=_thinned(losses),
-            validations=validations,
-            validation_right=right,
-            n_steps=len(losses),
-            n_tokens=n_tokens,
+            adapter={name: tensor.detach().numpy().copy() for name, tensor in run.weights.named.items()},
+            curve=_thinned(run.losses),
+            validations=run.validations,
+            validation_right=run.right,
+            n_steps=len(run.losses),
+            n_tokens=run.n_tokens,
             dtype=str(dtype).removeprefix("torch."),
+            resumed_at=run.resumed_at,
         )
 
 
@@ -176,67 +174,111 @@ def validate(
 # ---------------------------------------------------------------------------------------------------- private
 
 
-class _Weights:
-    """The adapter's weights as views of one flat vector, and Adam over it.
+class _Run:
+    """Everything that changes while an adapter is trained: what a checkpoint holds."""
 
-    One vector makes a step a handful of operations instead of some for each of 200 tensors, and spares the seconds
-    that the first use of `torch.optim` takes to import the compiler.
-    """
+    def __init__(self, weights: AdapterWeights) -> None:
+        self.weights = weights
+        self.losses: list[float] = []
+        self.n_tokens = 0
+        self.validations: list[dict[str, float]] = []
+        self.n_without_best = 0
+        """Validations in a row that found nothing better."""
+        self.best: Tensor | None = None
+        self.right: tuple[bool, ...] = ()
+        self.resumed_at: list[int] = []
 
-    def __init__(self, shape: Shape, *, top: int, rank: int, seed: int) -> None:
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return len(self.losses)
+
+    def judge(self, found: Validation) -> None:
+        """Note a validation; the weights are kept if they are the best so far."""
+        is_best = found.loss <= min((one["loss"] for one in self.validations), default=math.inf)
+        self.validations.append({"step": self.step, "loss": found.loss, "exact_match": found.exact_match})
+        self.n_without_best = 0 if is_best else self.n_without_best + 1
+        if is_best:
+            self.best, self.right = self.weights.flat.clone(), found.right
+
+    def checkpoint(self) -> Checkpoint:
+        """Where it stands."""
+        facts = {
+            "losses": self.losses,
+            "n_tokens": self.n_tokens,
+            "validations": self.validations,
+            "n_without_best": self.n_without_best,
+            "right": list(self.right),
+            "resumed_at": self.resumed_at,
+        }
+        best = {} if self.best is None else {"best": self.best.numpy().copy()}
+        return Checkpoint(step=self.step, tensors=self.weights.state() | best, facts=facts)
+
+    def restore(self, found: Checkpoint) -> None:
+        """Stand where a checkpoint stood."""
+        self.weights.restore(found.tensors, n_steps=found.step)
+        self.best = as_tensors({"best": found.tensors["best"]})["best"] if "best" in found.tensors else None
+        self.losses = list(found.facts["losses"])
+        self.n_tokens = found.facts["n_tokens"]
+        self.validations = list(found.facts["validations"])
+        self.n_without_best = found.facts["n_without_best"]
+        self.right = tuple(found.facts["right"])
+        self.resumed_at = [*found.facts["resumed_at"], found.step]
+
+
+class _Shards:
+    """Gradients of a batch: its two shards side by side, added in a fixed order."""
+
+    def __init__(self, forward: Forward, weights: AdapterWeights, *, scale: float, pool: ThreadPoolExecutor) -> None:
+        self._forward, self._weights, self.scale, self._pool = forward, weights, scale, pool
+
+    def gradient(self, batch: Sequence[Example]) -> tuple[float, Any]:
+        """Mean loss per answer token, examples counted by their weights, and its gradient as one flat vector."""
+        mass = sum(example.weight * len(example.completion) for example in batch)
+        shards = [shard for shard in (batch[i::N_SHARDS] for i in range(N_SHARDS)) if shard]
+        parts = list(self._pool.map(lambda shard: self._of_shard(shard, mass), shards))
+        return sum(part[0] for part in parts), sum(part[1] for part in parts)
+
+    def _of_shard(self, shard: Sequence[Example], mass: float) -> tuple[float, Tensor]:
         import torch
 
-        rng = np.random.default_rng([seed, 3])
-        initial: dict[str, NDArray[np.float32]] = {}
-        for layer in range(shape.layers - top, shape.layers):
-            for module, (size_out, size_in) in module_sizes(shape).items():
-                bound = 1 / math.sqrt(size_in)
-                initial[f"blk.{layer}.{module}.lora_a"] = rng.uniform(-bound, bound, (rank, size_in)).astype(np.float32)
-                initial[f"blk.{layer}.{module}.lora_b"] = np.zeros((size_out, rank), np.float32)
-        self.flat = torch.cat([tensor.flatten() for tensor in as_tensors(initial).values()])
-        self.named: dict[str, Tensor] = {}
-        start = 0
-        for name, array in initial.items():
-            view = self.flat[start : start + array.size].view(array.shape)
-            self.named[name] = view.detach().requires_grad_()
-            start += array.size
-        self._mean, self._square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
-        self._n = 0
-
-    def step(self, gradient: Any, learning_rate: float) -> None:  # noqa: ANN401 - sum() of tensors is typed `int | Tensor`
-        """One step of Adam (Kingma and Ba 2015, betas 0.9 and 0.999) with the gradient's norm clipped to 1."""
-        self._n += 1
-        gradient = gradient * min(1.0, MAX_GRADIENT_NORM / (float(gradient.norm()) + 1e-6))
-        self._mean.lerp_(gradient, 0.1)
-        self._square.lerp_(gradient.square(), 0.001)
-        mean = self._mean / (1 - 0.9**self._n)
-        square = self._square / (1 - 0.999**self._n)
-        self.flat -= learning_rate * mean / (square.sqrt() + 1e-8)
+        nll, _ = self._forward.nll(shard, self._weights.named, scale=self.scale)
+        by_token = [example.weight for example in shard for _ in example.completion]
+        loss = (nll * torch.tensor(by_token)).sum() / mass
+        found = torch.autograd.grad(loss, list(self._weights.named.values()))
+        return loss.item(), torch.cat([gradient.flatten() for gradient in found])
 
 
-class _Progress:
-    """One line about every second: step, loss, tokens per second, time left."""
+class _Due:
+    """When the next checkpoint is to be kept."""
 
-    def __init__(self, say: Callable[[str], None], n_steps: int) -> None:
-        self._say, self._n_steps = say, n_steps
-        self._started = self._said = time.monotonic()
-        self._n, self._tokens, self._loss = 0, 0, 0.0
+    def __init__(self, every_steps: int | None, *, kept_step: int | None) -> None:
+        self._every_steps = every_steps
+        self._kept_at = time.monotonic()
+        self.kept_step = kept_step
+        """Step of the last checkpoint."""
 
-    def step(self, loss: float, n_tokens: int) -> None:
-        """Count a step and, if a second has gone by, say where we are."""
-        self._n += 1
-        self._tokens += n_tokens
-        self._loss = loss if self._n == 1 else 0.9 * self._loss + 0.1 * loss
-        now = time.monotonic()
-        if now - self._said < 1 and self._n < self._n_steps:
-            return
-        self._said = now
-        spent = now - self._started
-        left = spent / self._n * (self._n_steps - self._n)
-        self._say(
-            f"training: step {self._n} of {self._n_steps}, loss {self._loss:.3f}, "
-            f"{self._tokens / max(spent, 1e-9):,.0f} tokens/s, {left:.0f} s left"
-        )
+    def __call__(self, step: int) -> bool:
+        """Whether one is due after this step."""
+        if self._every_steps is not None:
+            return step % self._every_steps == 0
+        is_due = step % CHECKPOINT_STEPS == 0 or time.monotonic() - self._kept_at >= CHECKPOINT_SECONDS
+        if is_due:
+            self._kept_at = time.monotonic()
+        return is_due
+
+
+def _belongs_to(
+    base: BaseModel,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    spec: LoraTuningSpec,
+    dtype: torch.dtype,
+) -> str:
+    """Digest of everything that decides what a training does."""
+    examples = [[[one.prompt, one.completion, one.weight] for one in some] for some in (train, validation)]
+    settings = spec.model_dump(mode="json", exclude={"checkpoint_steps"})
+    return content_digest([base.sha256, examples, settings, str(dtype), N_SHARDS])
 
 
 def _by_length(examples: Sequence[Example], batch_size: int, *, seed: int) -> list[list[Example]]:
@@ -253,25 +295,7 @@ def _epochs(n_batches: int, *, seed: int) -> Iterator[int]:
         yield from (int(i) for i in rng.permutation(n_batches))
 
 
-def _schedule(step: int, n_steps: int) -> float:
-    """Share of the peak learning rate: a linear warm-up over the first tenth, then half a cosine down to 0."""
-    warm_up = max(1, round(WARM_UP * n_steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, n_steps - warm_up)))
-
-
 def _thinned(losses: Sequence[float]) -> list[dict[str, float]]:
     """Mean loss of evenly sized stretches of steps."""
     stretches = np.array_split(np.arange(len(losses)), min(CURVE_POINTS, len(losses)))
     return [{"step": int(s[-1]) + 1, "loss": float(np.mean([losses[i] for i in s]))} for s in stretches]
-
-
-def _diverged(step: int, n_steps: int, spec: LoraTuningSpec) -> InputError:
-    return InputError(
-        Problem(
-            what=f"training diverged: the loss is not a number at step {step} of {n_steps}; nothing was kept",
-            where="study.yaml:approaches:tuning.learning_rate",
-            hint=f"lower learning_rate (now {spec.learning_rate:g}), for example to {spec.learning_rate / 4:g}",
-        )
-    )
