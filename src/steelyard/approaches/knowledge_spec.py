@@ -77,7 +77,17 @@ class KnowledgeUse(Section):
     full_text_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight of full text against dense vectors; 0 and 1 leave the other out."""
     question: Annotated[list[str], Field(min_length=1)] | None = None
-    """Input fields that are searched with; left out, all but the one `as_of` names."""
+    """Input fields that are searched with; left out, all but the one `as_of` names. `STEP.FIELD` is what an earlier step of
+    the workflow gave (`plan.queries` of a step `query:`), each text of a list a search of its own."""
+    # What is not used is left out of what is written down, so that fingerprints from before there was such an option hold.
+    queries: Annotated[int, Field(ge=0, le=5, exclude_if=lambda value: value == 0)] = 0
+    """So many search queries the model writes first, in one call; they are searched beside the question, and what all of
+    them find is fused."""
+    rerank: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
+    """Orders the best candidates anew: `late_interaction` compares them with the question word piece by word piece with the
+    built-in embedder, any other name is one of `models.endpoints` that speaks `/rerank`."""
+    candidates: Annotated[int, Field(ge=2, le=200, exclude_if=lambda value: value == 30)] = 30
+    """`rerank`: passages that are ordered anew."""
     as_of: str | None = "time"
     """Day on which documents must hold: `time` for the time of the case, else the input field that says it; null, or a case
     without a day, takes the newest versions."""
@@ -101,9 +111,12 @@ class KnowledgeUse(Section):
 
     @model_validator(mode="after")
     def _options_belong_to_a_search(self) -> Self:
-        stray = sorted(self.model_fields_set & {"k", "filters", "full_text_weight"}) if self.context == "gold" else []
-        if self.context == "all" and "k" in self.model_fields_set:
-            stray.append("k")
+        of_a_search = {"k", "rerank", "candidates", "queries"}
+        if self.context == "gold":
+            of_a_search |= {"filters", "full_text_weight"}
+        stray = sorted(self.model_fields_set & of_a_search) if self.context != "search" else []
         if stray:
             raise ValueError(f"{stray[0]} says how to search, which context: {self.context} does not")
+        if "candidates" in self.model_fields_set and self.rerank is None:
+            raise ValueError("candidates belongs to rerank")
         return self
