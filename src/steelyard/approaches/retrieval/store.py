@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -65,6 +65,41 @@ class IndexedDocument:
     n_chunks: int
 
 
+Mask = NDArray[np.bool_] | None
+"""Rows that may be shown, shape (n_chunks,); `None` is all."""
+
+
+class ChunkStore(Protocol):
+    """The chunks of one state of the documents, which stays as it is while an update makes the next."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it was made with."""
+        ...
+
+    @property
+    def documents(self) -> tuple[IndexedDocument, ...]:
+        """In the order of their files, each with its rows."""
+        ...
+
+    @property
+    def n_chunks(self) -> int:
+        """How many chunks there are: rows are numbered from 0."""
+        ...
+
+    def chunks(self, rows: Sequence[int]) -> Sequence[Mapping[str, Any]]:
+        """Chunks as they were written (id, headings, text, n_tokens), in the order of the rows."""
+        ...
+
+    def by_words(self, text: str, mask: Mask, n: int) -> list[tuple[int, float]]:
+        """At most `n` rows that share a word with a text, each with its BM25, best first; equal ones by row."""
+        ...
+
+    def by_vector(self, vector: NDArray[np.float32], mask: Mask, n: int) -> list[tuple[int, float]]:
+        """At most `n` rows nearest to a vector of length 1, each with its cosine, best first; equal ones by row."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
     """An index as it lies on disk, opened; arrays are memory-mapped."""
@@ -93,6 +128,18 @@ class Generation:
         found: dict[str, Any] = orjson.loads(self.lines[int(self.starts[row]) : int(self.starts[row + 1])])
         return found
 
+    def chunks(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Several chunks, in the order of the rows."""
+        return [self.chunk(row) for row in rows]
+
+    def by_words(self, text: str, mask: Mask, n: int) -> list[tuple[int, float]]:
+        """The best rows by BM25; see `ChunkStore`."""
+        return best_rows(self.full_text.scores(text), mask, n, above=0.0)
+
+    def by_vector(self, vector: NDArray[np.float32], mask: Mask, n: int) -> list[tuple[int, float]]:
+        """The best rows by cosine; see `ChunkStore`."""
+        return best_rows(self.vectors @ vector, mask, n, above=-np.inf)
+
     def written(self, first: int, end: int) -> bytes:
         """The lines of the rows from `first` up to `end`."""
         return self.lines[int(self.starts[first]) : int(self.starts[end])]
@@ -102,6 +149,27 @@ def chunk_line(chunk: Chunk) -> bytes:
     """One chunk as it is written."""
     body = {"id": chunk.id, "headings": chunk.headings, "text": chunk.text, "n_tokens": chunk.n_tokens}
     return orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def best_rows(scores: NDArray[np.float32], mask: Mask, n: int, *, above: float) -> list[tuple[int, float]]:
+    """The `n` best rows with their scores, best first; equal ones in the order of the rows.
+
+    Args:
+        scores: Of every row, shape (n_chunks,).
+        mask: Rows that may be among them.
+        n: At most so many.
+        above: Only scores above this.
+    """
+    if mask is not None:
+        scores = np.where(mask, scores, np.float32(-np.inf))
+    if len(scores) > n:
+        # All that reach the n-th best score, so that which of equals is taken does not depend on the partition.
+        limit = np.partition(scores, len(scores) - n)[len(scores) - n]
+        rows = np.flatnonzero((scores >= limit) & (scores > above))
+    else:
+        rows = np.flatnonzero(scores > above)
+    rows = rows[np.argsort(-scores[rows], kind="stable")][:n]
+    return [(int(row), float(scores[row])) for row in rows]
 
 
 def open_generation(folder: Path) -> Generation | None:
