@@ -78,6 +78,11 @@ class ChunkStore(Protocol):
         ...
 
     @property
+    def files(self) -> Mapping[str, Seen]:
+        """Each file as it was read, by its path."""
+        ...
+
+    @property
     def documents(self) -> tuple[IndexedDocument, ...]:
         """In the order of their files, each with its rows."""
         ...
