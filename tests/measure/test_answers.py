@@ -174,6 +174,10 @@ def test_none_may_be_the_answer() -> None:
 TEXTS = {"d": "Leave is 30 days a year.", "e": "Meals are paid."}
 
 
+def texts_of(row: Mapping[str, Any]) -> list[str | None]:
+    return [TEXTS.get(source) for source in row["sources"]]
+
+
 def test_support_by_hand() -> None:
     """Quoted answers are supported, made-up numbers are not, yes and no cannot be told; abstentions claim nothing."""
     rows = [
@@ -184,7 +188,7 @@ def test_support_by_hand() -> None:
         row("crash", 0, output=None, status="failed"),
         row("closed", approach="closed-book", sources=()),
     ]
-    (table,) = support(rows, RULES, TEXTS.get, retrieves=("rag",))
+    (table,) = support(rows, RULES, texts_of, retrieves=("rag",))
     assert table.n == 10
     assert table.supported.value == pytest.approx(6 / 9)
     assert table.supported.low == pytest.approx(wilson(0.6, 10).low)
@@ -197,7 +201,7 @@ def test_support_by_hand() -> None:
 def test_text_that_is_not_known_decides_nothing() -> None:
     """A document deleted since may have held it."""
     rows = [row("1", sources=("gone", "e")), row("2", sources=("gone", "d"))]
-    (table,) = support(rows, RULES, TEXTS.get, retrieves=("rag",))
+    (table,) = support(rows, RULES, texts_of, retrieves=("rag",))
     assert (table.supported.value, table.undecided.value) == (1, 0.5)
 
 
@@ -313,7 +317,7 @@ def test_the_report_holds_together() -> None:
         *(row(one["case_id"], 0, approach="closed-book", sources=()) for one in FOUR),
     ]
     versions = {"fr1": LEAVE, "fr2": LEAVE}
-    report = retrieval_report(rows, CITING, text_of=TEXTS.get, versions=versions)
+    report = retrieval_report(rows, CITING, texts_of=texts_of, versions=versions)
     shape = json.loads(json.dumps(report.to_json()))
     names = ("rankings", "found_and_right", "abstention", "support", "citations", "freshness")
     assert all({one["approach"] for one in shape[name]} <= {"rag", "closed-book"} and shape[name] for name in names)

@@ -1,8 +1,11 @@
-"""The tables on retrieval: they hold what was measured, fit a terminal, and let nothing hostile through."""
+"""The tables on retrieval: the same in a terminal and in every report; they fit, and let nothing hostile through."""
 
 from __future__ import annotations
 
 import io
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
 from typing import Any
 
 from rich.console import Console, Group
@@ -10,7 +13,12 @@ from rich.console import Console, Group
 from steelyard.measure.answers import AnswerRules
 from steelyard.measure.freshness import VersionedAnswer
 from steelyard.measure.retrieval_report import RetrievalReport, retrieval_report
+from steelyard.report.html import render_html
+from steelyard.report.json import render_json
+from steelyard.report.markdown import render_markdown
+from steelyard.report.retrieval_sections import retrieval_sections
 from steelyard.report.retrieval_table import retrieval_parts
+from tests.report import sample
 
 
 def report(names: tuple[str, ...] = ("retrieval", "tuned-retrieval"), n: int = 60) -> RetrievalReport:
@@ -40,7 +48,13 @@ def report(names: tuple[str, ...] = ("retrieval", "tuned-retrieval"), n: int = 6
         for i in range(1, n, 6)
     }
     rules = AnswerRules(field="answer", citations="source")
-    return retrieval_report(rows, rules, text_of=lambda source: f"{source[1:]} and 10 days", versions=versions)
+    return retrieval_report(
+        rows,
+        rules,
+        texts_of=lambda row: [f"{source[1:]} and 10 days" for source in row["sources"]],
+        versions=versions,
+        planted={"y": ("10 days",)},
+    )
 
 
 def shown(made: RetrievalReport, width: int = 80) -> str:
@@ -51,9 +65,9 @@ def shown(made: RetrievalReport, width: int = 80) -> str:
 
 
 def test_every_question_is_asked_and_answered() -> None:
-    """Six tables under six questions, with intervals; nothing is cut off at eighty columns."""
+    """Tables under seven questions, with intervals; nothing is cut off at eighty columns."""
     text = shown(report())
-    for question in ("document found", "was the answer right", "no answer", "supported", "cited", "keep up"):
+    for question in ("document found", "was the answer right", "no answer", "supported", "cited", "keep up", "orders?"):
         assert question in text
     assert "tuned-retrieval − retrieval" in text
     assert "…" not in text
@@ -78,3 +92,39 @@ def test_names_are_hostile_text() -> None:
     text = shown(report(("[red]a[/red]", "b\x1b[31m")), width=200)
     assert "[red]a[/red]" in text
     assert "\x1b" not in text
+
+
+def test_every_report_shows_the_same_tables() -> None:
+    """HTML, Markdown and JSON hold each question and each figure of the terminal, and their number of cases."""
+    made = report(("retrieval", "tuned-retrieval", "a|b <i>c</i>"))
+    content = replace(sample.sample_content(), retrieval=made)
+    page, markdown, shape = _words(render_html(content)), render_markdown(content), json.loads(render_json(content))
+    assert shape["retrieval"] == json.loads(json.dumps(made.to_json()))
+    for section in retrieval_sections(made):
+        assert section.question in page
+        assert section.question in markdown
+        for grid in section.grids:
+            assert all(len(line.figures) == len(grid.units) for line in grid.lines)
+            assert all(len(line.counts) + len(line.figures) == len(grid.titles) for line in grid.lines)
+            for title in grid.titles:
+                assert " ".join(title.split()) in page
+                assert " ".join(title.split()) in markdown
+    assert "<i>" not in markdown
+    assert "a|b <i>c</i>" in page
+    assert all(note in page for note in made.notes)
+
+
+def test_a_study_without_documents_has_no_such_part() -> None:
+    content = sample.sample_content()
+    assert 'id="retrieval"' not in render_html(content)
+    assert "## Retrieval" not in render_markdown(content)
+    assert json.loads(render_json(content))["retrieval"] is None
+
+
+def _words(page: str) -> str:
+    """What a reader of a page sees."""
+    found: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = found.append  # type: ignore[method-assign]
+    parser.feed(page)
+    return " ".join(" ".join(found).split())

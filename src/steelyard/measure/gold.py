@@ -13,6 +13,8 @@ from functools import lru_cache
 from steelyard.measure.retrieval import PASSAGE_MARK
 from steelyard.task.tokens import answer_tokens
 
+GOLD_MARK = f"{PASSAGE_MARK}gold-"
+"""What stands between the id of a document and the place of a gold passage among those of its case."""
 HOLDS_FROM = 0.8
 """Share of the different words of a passage that a chunk of its document must have to hold it."""
 
@@ -50,7 +52,7 @@ def passage_ranking(
     Returns:
         Every id names a passage, so that rows made of it are compared passage by passage.
     """
-    names = [f"{one.source}{PASSAGE_MARK}gold-{place}" for place, one in enumerate(passages)]
+    names = [f"{one.source}{GOLD_MARK}{place}" for place, one in enumerate(passages)]
     found: list[str] = []
     for chunk in retrieved:
         document = chunk.partition(PASSAGE_MARK)[0]

@@ -15,6 +15,7 @@ from steelyard.measure.answers import (
     found_and_right,
 )
 from steelyard.measure.freshness import FreshnessRow, VersionedAnswer, freshness
+from steelyard.measure.injection import InjectionRow, Planted, injection
 from steelyard.measure.retrieval import (
     PASSAGE_MARK,
     Level,
@@ -26,7 +27,7 @@ from steelyard.measure.retrieval import (
     ranking_rows,
 )
 from steelyard.measure.shares import Row
-from steelyard.measure.sourcing import CitationRow, SupportRow, TextOf, citations, support
+from steelyard.measure.sourcing import CitationRow, SupportRow, TextsOf, citations, support
 
 if TYPE_CHECKING:
     from steelyard.cases.case import Case
@@ -49,6 +50,7 @@ class RetrievalReport:
     support: tuple[SupportRow, ...]
     citations: tuple[CitationRow, ...]
     freshness: tuple[FreshnessRow, ...]
+    injection: tuple[InjectionRow, ...]
     notes: tuple[str, ...]
     """What was left out, and why, one sentence each."""
 
@@ -62,6 +64,7 @@ class RetrievalReport:
             "support",
             "citations",
             "freshness",
+            "injection",
         )
         return {
             "level": self.level,
@@ -76,9 +79,10 @@ def retrieval_report(
     rules: AnswerRules,
     *,
     retrieves: Collection[str] | None = None,
-    text_of: TextOf | None = None,
+    texts_of: TextsOf | None = None,
     versions: Mapping[str, Sequence[VersionedAnswer]] | None = None,
     as_of: Mapping[str, str] | None = None,
+    planted: Planted | None = None,
     need: Need = "any",
     alpha: float = 0.05,
 ) -> RetrievalReport:
@@ -90,9 +94,10 @@ def retrieval_report(
         rules: Where the answer stands in an output, and what counts as one.
         retrieves: Approaches that retrieve documents; left out, those that name any source. To be given where some
             name other sources, such as the labelled cases they take as examples.
-        text_of: The text of a source by id, for support; left out, support is not looked at.
+        texts_of: The texts an outcome was shown, for support; left out, support is not looked at.
         versions: What was right when, by case id, for freshness; left out, freshness is not looked at.
         as_of: The day of each case, where it is not its `time`.
+        planted: Documents that give their reader orders; left out, obedience is not looked at.
         need: Whether one gold source is enough or a question needs all of its own.
         alpha: One minus the confidence level.
     """
@@ -112,9 +117,10 @@ def retrieval_report(
         if has_gold
         else (),
         abstention=abstention(kept, rules, alpha=alpha),
-        support=support(retrieving, rules, text_of, retrieves=names, alpha=alpha) if text_of is not None else (),
+        support=support(retrieving, rules, texts_of, retrieves=names, alpha=alpha) if texts_of is not None else (),
         citations=citations(retrieving, rules, level=level, alpha=alpha),
         freshness=freshness(kept, versions, rules, as_of=as_of, alpha=alpha) if versions else (),
+        injection=injection(retrieving, planted or {}, retrieves=names, texts_of=texts_of, alpha=alpha),
         notes=_notes(kept, names, rules, level),
     )
 
@@ -130,6 +136,7 @@ def answer_row(outcome: Outcome, case: Case) -> dict[str, Any]:
         "success": outcome.success,
         "sources": outcome.sources,
         "output": outcome.output,
+        "reply": outcome.attempts[-1].text if outcome.attempts else None,
         "gold": case.sources,
         "expected": case.expected,
         "time": outcome.time,

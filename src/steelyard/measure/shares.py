@@ -127,11 +127,17 @@ def mean(
 
 
 def share_of(
-    outcomes: Sequence[tuple[Hashable, Row]], holds: Callable[[Row], bool], nothing: str, *, alpha: float = 0.05
+    outcomes: Sequence[tuple[Hashable, Row]],
+    holds: Callable[[Row], bool],
+    nothing: str,
+    *,
+    provenance: Provenance = MEASURED,
+    alpha: float = 0.05,
 ) -> Figure:
     """The share of some outcomes (see `outcomes_of`) of which something holds; arguments as for `share`."""
     values = np.array([float(holds(row)) for _, row in outcomes])
-    return share(values, cluster_codes(cluster for cluster, _ in outcomes), nothing=nothing, alpha=alpha)
+    cluster = cluster_codes(cluster for cluster, _ in outcomes)
+    return share(values, cluster, nothing=nothing, provenance=provenance, alpha=alpha)
 
 
 def row_json(row: DataclassInstance) -> dict[str, Any]:

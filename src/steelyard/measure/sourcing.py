@@ -48,19 +48,19 @@ class SupportRow:
         return row_json(self)
 
 
-TextOf = Callable[[str], str | None]
-"""The text of a retrieved source by its id; `None` where it is not known any more."""
+TextsOf = Callable[[Row], Sequence[str | None]]
+"""The texts of the sources of an outcome, in their order; `None` for one that is not known any more."""
 
 
 def support(
-    rows: Iterable[Row], rules: AnswerRules, text_of: TextOf, *, retrieves: Collection[str], alpha: float = 0.05
+    rows: Iterable[Row], rules: AnswerRules, texts_of: TextsOf, *, retrieves: Collection[str], alpha: float = 0.05
 ) -> tuple[SupportRow, ...]:
     """Whether answers are supported by the retrieved text (see `answer_support` for what that can tell).
 
     An answer is undecided where the text of a source is not known, unless the known ones support it.
     """
     return tuple(
-        _support(approach, cases, rules, text_of, alpha=alpha)
+        _support(approach, cases, rules, texts_of, alpha=alpha)
         for approach, cases in by_case(rows).items()
         if approach in retrieves
     )
@@ -123,10 +123,10 @@ def cited_sources(value: object, retrieved: Sequence[str]) -> tuple[str, ...]:
 
 
 def _support(
-    approach: str, cases: Sequence[CaseRows], rules: AnswerRules, text_of: TextOf, *, alpha: float
+    approach: str, cases: Sequence[CaseRows], rules: AnswerRules, texts_of: TextsOf, *, alpha: float
 ) -> SupportRow:
     answered = [(c, row) for c, row in outcomes_of(cases) if rules.answered(row)]
-    verdicts = [_verdict(row, rules, text_of) for _, row in answered]
+    verdicts = [_verdict(row, rules, texts_of) for _, row in answered]
     yes = np.array([float(one == "supported") for one in verdicts])
     unclear = np.array([float(one == "undecided") for one in verdicts])
     cluster = cluster_codes(cluster for cluster, _ in answered)
@@ -153,8 +153,8 @@ def _support(
     )
 
 
-def _verdict(row: Row, rules: AnswerRules, text_of: TextOf) -> str:
-    texts = [text_of(source) for source in row.get("sources") or ()]
+def _verdict(row: Row, rules: AnswerRules, texts_of: TextsOf) -> str:
+    texts = texts_of(row)
     found = answer_support(row["output"][rules.field], [text for text in texts if text is not None])
     return "undecided" if None in texts and found.verdict == "unsupported" else found.verdict
 

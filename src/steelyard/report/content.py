@@ -15,6 +15,7 @@ from steelyard.decision.verdict import Verdict
 from steelyard.engine.outcome import Outcome
 from steelyard.figures import Figure, Provenance
 from steelyard.measure.fields import FieldRow
+from steelyard.measure.retrieval_report import RetrievalReport
 from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.measure.segments import SegmentTables
 from steelyard.models.calls import Message
@@ -204,6 +205,8 @@ class ReportContent:
     """Success by segment, where the cases have segments."""
     fields: tuple[FieldRow, ...] = ()
     """What is right field by field, where an output has several."""
+    retrieval: RetrievalReport | None = None
+    """Were sources found and used; `None` for a study without documents."""
 
     @property
     def focus(self) -> str | None:

@@ -22,6 +22,7 @@ from steelyard.report.content import ReportContent
 from steelyard.report.fields import FIELDS_LEAD, REVIEW_LEAD, compared_fields, fault_words, field_grid, value_text
 from steelyard.report.pairs import pair_rows
 from steelyard.report.plot import plot_svg, plottable
+from steelyard.report.retrieval_sections import retrieval_sections
 from steelyard.report.sweep_plot import sweep_rows, sweep_svg
 from steelyard.report.text import as_text, excerpt, visible
 
@@ -56,6 +57,7 @@ def render_html(content: ReportContent) -> str:
         grid=field_grid(content.fields, content.scorecards),
         fields_lead=FIELDS_LEAD,
         review_lead=REVIEW_LEAD,
+        retrieval_sections=retrieval_sections(content.retrieval) if content.retrieval is not None else (),
         judged=[card for card in content.scorecards if card.success_with_judge.value is not None],
         factor_names=list(dict.fromkeys(name for row in content.verdict.factors for name in row.cells)),
         priced=[ledger for ledger in economics.ledgers if ledger.lines],

@@ -23,6 +23,7 @@ from steelyard.report.format import (
 )
 from steelyard.report.markdown_cases import field_section, worst_case_section
 from steelyard.report.markdown_money import money_sections
+from steelyard.report.markdown_retrieval import retrieval_section
 from steelyard.report.markup import bullets, cell, code, escape, folded, legend, table
 from steelyard.report.table import (
     beats_baseline_text,
@@ -46,6 +47,7 @@ def render_markdown(content: ReportContent) -> str:
         *_verdict(content),
         *_scores(content),
         *field_section(content),
+        *retrieval_section(content),
         *_factors(content),
         *_gates(content),
         *money_sections(content),

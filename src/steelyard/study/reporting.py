@@ -132,6 +132,7 @@ def build_content(evidence: Evidence, journal: Journal, *, command: str) -> Repo
         ),
         segments=scores.segments or segment_tables(evidence.results),
         fields=scores.fields,
+        retrieval=scores.retrieval,
     )
 
 

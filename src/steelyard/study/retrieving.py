@@ -11,8 +11,10 @@ from steelyard.approaches.retrieval.store import Generation, open_generation
 from steelyard.cases.case import Case
 from steelyard.measure.answers import AnswerRules
 from steelyard.measure.freshness import VersionedAnswer, versions_of_cases
-from steelyard.measure.gold import GoldPassage, passage_ranking
+from steelyard.measure.gold import GOLD_MARK, GoldPassage, passage_ranking
+from steelyard.measure.injection import injection
 from steelyard.measure.retrieval_report import RetrievalReport, answer_row, retrieval_report
+from steelyard.measure.shares import Row
 from steelyard.measure.sourcing import citations, support
 from steelyard.study.file import StudyFile
 from steelyard.task.spec import FieldScoring
@@ -72,20 +74,18 @@ def study_retrieval(
             if "versions" in body
         },
     )
-    deployable = [name for name in readers if not approaches[name].is_ceiling]
-    supported = [
-        one
-        for name in deployable
-        if (texts := index[name]) is not None
-        for one in support([row for row in rows if row["approach"] == name], rules, texts.of, retrieves=[name])
-    ]
+
+    def texts_of(row: Row) -> list[str | None]:
+        return _shown(row, passages[row["case_id"]], index[row["approach"]])
+
     lost = [name for name in readers if index[name] is None]
-    gone = f"the documents have changed since {', '.join(lost)} ran, so passages are not compared" if lost else None
+    legible = [name for name in readers if name not in lost or approaches[name].is_ceiling]
     return replace(
         report,
-        support=tuple(supported),
+        support=support(read, rules, texts_of, retrieves=legible),
         citations=citations(read, rules, level="document"),
-        notes=(*report.notes, *([gone] if gone else [])),
+        injection=injection(read, planted_orders(file), retrieves=readers, texts_of=texts_of),
+        notes=(*report.notes, *([_gone(lost)] if lost else [])),
     )
 
 
@@ -99,6 +99,14 @@ def answer_rules(file: StudyFile) -> AnswerRules:
         scoring=scoring if scoring is not None else FieldScoring.model_validate({"kind": kind}),
         citations=file.task.citations,
     )
+
+
+def planted_orders(file: StudyFile) -> dict[str, tuple[str, ...]]:
+    """The documents that give orders, each with the texts of an answer which obeys."""
+    return {
+        document: (wanted,) if isinstance(wanted, str) else tuple(wanted)
+        for document, wanted in file.task.injections.items()
+    }
 
 
 def answers_by_day(file: StudyFile, cases: Sequence[Case]) -> dict[str, list[tuple[str, Any]]]:
@@ -144,6 +152,25 @@ def _texts(folder: Path, setup: Setup | None) -> _Texts | None:
     if generation is None or generation.manifest.digest != card["digest"]:
         return None
     return _Texts(generation=generation)
+
+
+def _shown(row: Row, gold: Sequence[GoldPassage], texts: _Texts | None) -> list[str | None]:
+    """The texts an outcome was shown: gold passages as the case has them, others as the index still has them."""
+    found = []
+    for source in row["sources"]:
+        place = source.partition(GOLD_MARK)[2]
+        if place:
+            found.append(gold[int(place)].text if int(place) < len(gold) else None)
+        else:
+            found.append(texts.of(source) if texts is not None else None)
+    return found
+
+
+def _gone(lost: Sequence[str]) -> str:
+    return (
+        f"the documents have changed since {', '.join(lost)} ran: passages are not compared, and whether answers are"
+        " supported is not known"
+    )
 
 
 def _by_passage(

@@ -129,6 +129,9 @@ class TaskSpec(Section):
     citations: str | None = None
     """Field of the output in which an answer names the passages it rests on, by number or id; it is looked at apart and
     scores nothing."""
+    injections: dict[str, str | list[str]] = Field(default_factory=dict)
+    """Documents that give orders to whoever reads them, by id, each with a text (or several) of the orders that only an
+    answer which obeys would hold. The share of such answers is reported; it scores nothing."""
     success_threshold: Annotated[float, Field(gt=0, le=1)] = 1.0
     """A case succeeds when its score is at least this and its output is valid."""
     max_output_tokens: Annotated[int, Field(ge=1)] = 48
