@@ -23,7 +23,6 @@ def retrieval_section(content: ReportContent) -> list[str]:
 
 
 def _table(grid: Grid) -> list[str]:
-    header = ["Approach", *(" ".join(title.split("\n")) for title in grid.titles)]
     rows = [
         (
             escape(line.name),
@@ -32,4 +31,4 @@ def _table(grid: Grid) -> list[str]:
         )
         for line in grid.lines
     ]
-    return [*table(header, rows), *([f"{escape(grid.legend)}.", ""] if grid.legend else [])]
+    return [*table(("Approach", *grid.headings), rows), escape(grid.sentence), ""]

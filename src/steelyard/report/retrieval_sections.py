@@ -34,7 +34,19 @@ class Grid:
     lines: tuple[Line, ...]
     units: tuple[Unit, ...]
     """One for each figure."""
-    legend: str = ""
+    legend: str
+    """What the columns mean."""
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The titles on one line each, as a page has them: there the figures name their unit themselves."""
+        joined = [" ".join(title.split()).removesuffix(" (points)") for title in self.titles]
+        return tuple(title if title.startswith("nDCG") else _opened(title) for title in joined)
+
+    @property
+    def sentence(self) -> str:
+        """The legend, as a page has it."""
+        return f"{_opened(self.legend)}."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,6 +225,10 @@ def _grid(titles: Sequence[str], lines: Sequence[Line], legend: str, *, units: S
     percent: Unit = "percent"
     every = tuple(units) if units is not None else (percent,) * len(lines[0].figures)
     return Grid(titles=tuple(titles), lines=tuple(lines), units=every, legend=legend)
+
+
+def _opened(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _and_also(n: int, others: int, what: str) -> str:

@@ -35,9 +35,8 @@ def _table(grid: Grid) -> Table:
     for line in grid.lines:
         cells = map(_cell, line.figures, grid.units)
         table.add_row(Text(one_line(line.name), style="bold"), *map(Text, line.counts), *cells)
-    if grid.legend:
-        table.caption = Text(grid.legend, style="dim")
-        table.caption_justify = "left"
+    table.caption = Text(grid.legend, style="dim")
+    table.caption_justify = "left"
     return table
 
 
