@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from steelyard.economics.spec import Share
-from steelyard.models.spec import NotNegative, Positive, PriceSpec, Section
+from steelyard.models.spec import ChatPriceSpec, NotNegative, Positive, Section
 
 Count = Annotated[int, Field(ge=0)]
 LeverName = Literal["prompt", "workflow", "retrieval", "tuning"]
@@ -37,7 +37,7 @@ class SummarySpec(Section):
     """Prompt tokens per task, all planned calls together."""
     completion_tokens: NotNegative | None = None
     """Generated tokens per task, all planned calls together."""
-    price_per_million: PriceSpec | None = None
+    price_per_million: ChatPriceSpec | None = None
     """What the tokens cost; quoted where it says when it was read, else assumed."""
     cost_per_task_usd: NotNegative | None = None
     """What the calls and computing of one task cost, retries included; in place of tokens and price."""

@@ -95,7 +95,14 @@ class Limits:
 
 
 def likely_prompt_tokens(request: ChatRequest) -> int:
-    """About how many tokens a prompt has: a quarter of its characters, and a few a message for the chat template."""
+    """About how many tokens a prompt has: a quarter of its characters, and a few a message for the chat template.
+
+    A reranker reads the question again with each text.
+    """
     n_tools = sum(len(tool.description) + len(str(tool.parameters)) for tool in request.tools) // 4
     n_images = sum(len(message.images) for message in request.messages)
-    return sum(len(message.content) // 4 + 4 for message in request.messages) + n_images * LIKELY_IMAGE_TOKENS + n_tools
+    n_again = 0
+    if request.operation == "rerank":
+        n_again = (len(request.messages) - 2) * (len(request.messages[0].content) // 4 + 4)
+    n_text = sum(len(message.content) // 4 + 4 for message in request.messages) + n_again
+    return n_text + n_images * LIKELY_IMAGE_TOKENS + n_tools

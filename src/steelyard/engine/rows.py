@@ -113,6 +113,8 @@ def request_json(request: ChatRequest) -> str:
     }
     if request.tools:
         body["tools"] = request.tools
+    if request.operation != "chat":
+        body["operation"] = request.operation
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 

@@ -1,7 +1,7 @@
 """The seam to a model: one try of one call, and how it can go wrong.
 
 The engine owns everything around a try (limits, budget, retries, cache, journal); an `Endpoint` only sends once and
-says what happened. Built in: `models.http` for anything that speaks the OpenAI chat format.
+says what happened. Built in: `models.http` for anything that speaks the OpenAI format.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Price:
     cached_input_per_million_usd: float | None = None
     """`None`: cached tokens cost as much as others."""
     output_per_million_usd: float | None = None
+    """Not needed for embeddings and reranking, which generate nothing."""
     cpu_hour_usd: float | None = None
     """For local models: the price of one hour of one CPU core kept busy."""
     provenance: Provenance
@@ -87,10 +88,10 @@ class Price:
         """
         if self.cpu_hour_usd is not None:
             return seconds / 3600 * self.cpu_hour_usd
-        if self.input_per_million_usd is None or self.output_per_million_usd is None:
+        if self.input_per_million_usd is None or prompt_tokens is None or completion_tokens is None:
             return None
-        if prompt_tokens is None or completion_tokens is None:
-            return None
+        if self.output_per_million_usd is None and completion_tokens:
+            return None  # where nothing is generated, as for embeddings, its price is not needed
         cached = min(cached_tokens or 0, prompt_tokens)
         cached_rate = self.cached_input_per_million_usd
         if cached_rate is None:
@@ -98,16 +99,19 @@ class Price:
         return (
             (prompt_tokens - cached) * self.input_per_million_usd
             + cached * cached_rate
-            + completion_tokens * self.output_per_million_usd
+            + completion_tokens * (self.output_per_million_usd or 0.0)
         ) / 1e6
 
     def upper_bound(self, request: ChatRequest, *, timeout_s: float, tries: int) -> float | None:
         """No try of this request, nor all of them together, can cost more than this; `None` when unknown.
 
         A token is at least one byte, so the bytes of the request bound its prompt tokens; 16 a message allow for the
-        chat template. A picture costs what the vendor says; see `MOST_IMAGE_TOKENS`.
+        chat template, or for the marks around a text that is embedded. A picture costs what the vendor says; see
+        `MOST_IMAGE_TOKENS`. A reranker reads the question again with each text.
         """
         n_tokens = sum(len(m.content.encode()) + 16 + len(m.images) * MOST_IMAGE_TOKENS for m in request.messages)
+        if request.operation == "rerank":
+            n_tokens += (len(request.messages) - 2) * (len(request.messages[0].content.encode()) + 16)
         n_tokens += sum(len(part.encode()) for m in request.messages for call in m.tool_calls for part in call)
         if request.tools:
             n_tokens += len(orjson.dumps(request.tools))

@@ -1,8 +1,8 @@
-"""Anything that speaks the OpenAI chat format, over aiohttp directly.
+"""Anything that speaks the OpenAI format, over aiohttp directly: chats, embeddings, and reranking as others have it.
 
-One try is one POST to `base_url/chat/completions`. What can go wrong is turned into data here: an `EndpointFault` with
-a kind the engine can act on, or a `Response` with a status. The key lives in the request headers of one session and
-nowhere else; it is cut out of every text that comes back, because some servers quote it.
+One try is one POST below the `base_url`. What can go wrong is turned into data here: an `EndpointFault` with a kind the
+engine can act on, or a `Response` with a status. The key lives in the request headers of one session and nowhere else;
+it is cut out of every text that comes back, because some servers quote it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,15 @@ import orjson
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Provenance
 from steelyard.models.calls import AttemptStatus, ChatRequest
-from steelyard.models.chat_format import (
-    error_message,
-    read_completion,
-    request_fields,
-    retry_after_s,
-    says_schema_refused,
-    says_too_long,
-)
+from steelyard.models.chat_format import error_message, says_schema_refused, says_too_long
 from steelyard.models.endpoint import EndpointFault, Price, Response
+from steelyard.models.http_faults import status_fault
 from steelyard.models.local_server import lora_field
+from steelyard.models.operation_format import PATHS, fields_of, read_answer
 from steelyard.models.spec import EndpointSpec
 
 LARGEST_BODY_BYTES = 32 * 1024 * 1024
-"""A larger answer is not read to its end: no chat answer is that long, and memory is not the server's to fill."""
+"""A larger answer is not read to its end: no answer is that long, and memory is not the server's to fill."""
 _SENT_WHOLE_BYTES = 512 * 1024
 
 
@@ -59,7 +54,7 @@ class HttpEndpoint:
         largest_body_bytes: int = LARGEST_BODY_BYTES,
     ) -> None:
         self._name = name
-        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._base_url = base_url.rstrip("/")
         self._model_on_wire = model
         self._identity = identity
         self._price = price
@@ -78,6 +73,7 @@ class HttpEndpoint:
         self._session: aiohttp.ClientSession | None = None
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._was_reached = False
+        self._base64_vectors = True
 
     @property
     def name(self) -> str:
@@ -109,7 +105,27 @@ class HttpEndpoint:
         Raises:
             EndpointFault: The try failed; see its `kind`.
         """
-        packed = orjson.dumps(self._body(request), option=orjson.OPT_SERIALIZE_NUMPY)
+        url = self._base_url + PATHS[request.operation]
+        status, content, retry_after = await self._post(url, self._body(request), timeout_s)
+        if status in (400, 422) and request.operation == "embed" and self._base64_vectors and b"encoding" in content:
+            # Turned away for the form of the numbers alone: asked once more for a list, and so from now on.
+            self._base64_vectors = False
+            status, content, retry_after = await self._post(url, self._body(request), timeout_s)
+        if status == 200:
+            return read_answer(request, content, url=url, clean=self._clean)
+        return self._refusal(request, status, content, retry_after, url)
+
+    async def close(self) -> None:
+        """Give up connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # ---- what is sent -------------------------------------------------------------------------------------------
+
+    async def _post(self, url: str, fields: Mapping[str, Any], timeout_s: float) -> tuple[int, bytes, str | None]:
+        """Status, body and Retry-After of the answer."""
+        packed = orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)
         # As a stream it is sent in pieces; aiohttp warns of a large body that is not.
         body = packed if len(packed) < _SENT_WHOLE_BYTES else io.BytesIO(packed)
         timeout = self._timeouts.get(timeout_s)
@@ -119,41 +135,28 @@ class HttpEndpoint:
         try:
             # Redirects are not followed: they would carry prompts, and perhaps the key, to an address nobody chose.
             async with session.post(
-                self._url, data=body, timeout=timeout, allow_redirects=False, proxy=self._proxy
+                url, data=body, timeout=timeout, allow_redirects=False, proxy=self._proxy
             ) as answer:
                 self._was_reached = True
-                status = answer.status
-                content = await self._read(answer)
-                retry_after = answer.headers.get("Retry-After") if status != 200 else None
+                content = await self._read(answer, url)
+                return answer.status, content, answer.headers.get("Retry-After")
         except TimeoutError:
-            raise EndpointFault("timed_out", f"no full answer from {self._url} within {timeout_s:g} s") from None
+            raise EndpointFault("timed_out", f"no full answer from {url} within {timeout_s:g} s") from None
         except aiohttp.ClientConnectorError as fault:
             # The first contact decides: nobody there at all is a wrong address; gone later is an outage.
             reason = self._clean(str(fault.os_error) or type(fault).__name__)
             if self._was_reached:
-                raise EndpointFault("dropped", f"cannot connect to {self._url} any more: {reason}") from None
+                raise EndpointFault("dropped", f"cannot connect to {url} any more: {reason}") from None
             raise EndpointFault(
-                "unusable", f"nobody answers at {self._url}: {reason}", hint="check base_url and that the server runs"
+                "unusable", f"nobody answers at {url}: {reason}", hint="check base_url and that the server runs"
             ) from None
         except aiohttp.InvalidURL:
-            raise EndpointFault("unusable", f"{self._url!r} is not a usable address", hint="check base_url") from None
+            raise EndpointFault("unusable", f"{url!r} is not a usable address", hint="check base_url") from None
         except aiohttp.ClientPayloadError:
-            raise EndpointFault("dropped", f"the answer of {self._url} broke off before its end") from None
+            raise EndpointFault("dropped", f"the answer of {url} broke off before its end") from None
         except (aiohttp.ClientError, ConnectionError) as fault:
             reason = self._clean(str(fault)) or type(fault).__name__
-            raise EndpointFault("dropped", f"the connection to {self._url} broke off: {reason}") from None
-        if status == 200:
-            return read_completion(content, url=self._url, clean=self._clean)
-        has_schema = request.response_schema is not None and self._native_schema
-        return self._refusal(status, content, retry_after, has_schema=has_schema)
-
-    async def close(self) -> None:
-        """Give up connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    # ---- what is sent -------------------------------------------------------------------------------------------
+            raise EndpointFault("dropped", f"the connection to {url} broke off: {reason}") from None
 
     def _connect(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
@@ -164,7 +167,8 @@ class HttpEndpoint:
         return self._session
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:
-        body = {"model": self._model_on_wire, **request_fields(request, native_schema=self._native_schema)}
+        fields = fields_of(request, native_schema=self._native_schema, base64_vectors=self._base64_vectors)
+        body = {"model": self._model_on_wire, **fields}
         body.update(self._extra_body)
         body.update(request.extra)
         if self._adapter_ids is not None:
@@ -181,7 +185,7 @@ class HttpEndpoint:
 
     # ---- what comes back ----------------------------------------------------------------------------------------
 
-    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, answer: aiohttp.ClientResponse, url: str) -> bytes:
         announced = answer.content_length
         if announced is not None and announced <= self._largest_body_bytes and "Content-Encoding" not in answer.headers:
             return await answer.read()
@@ -192,13 +196,16 @@ class HttpEndpoint:
             if size > self._largest_body_bytes:
                 answer.close()
                 raise EndpointFault(
-                    "unreadable", f"the answer of {self._url} is larger than {self._largest_body_bytes // 2**20} MB"
+                    "unreadable", f"the answer of {url} is larger than {self._largest_body_bytes // 2**20} MB"
                 )
             pieces.append(piece)
         return b"".join(pieces)
 
-    def _refusal(self, status: int, content: bytes, retry_after: str | None, *, has_schema: bool) -> Response:
+    def _refusal(
+        self, request: ChatRequest, status: int, content: bytes, retry_after: str | None, url: str
+    ) -> Response:
         said = self._shown(content)
+        has_schema = request.response_schema is not None and self._native_schema
         if status in (400, 413, 422) and says_too_long(content):
             return Response(status=AttemptStatus.TOO_LONG, error=said)
         if has_schema and status in (400, 422) and says_schema_refused(content):
@@ -206,38 +213,15 @@ class HttpEndpoint:
             return Response(
                 status=AttemptStatus.SCHEMA_REFUSED, error=said, prompt_tokens=0, cached_tokens=0, completion_tokens=0
             )
-        raise self._fault(status, said, retry_after)
-
-    def _fault(self, status: int, said: str, retry_after: str | None) -> EndpointFault:
-        if status in (401, 403):
-            if self._key_name is None:
-                what, hint = "a key is needed", "name the variable that holds it in api_key_env"
-            else:
-                what, hint = f"the key in ${self._key_name} was refused", f"set ${self._key_name} to a valid key"
-            return EndpointFault("unusable", f"{self._url}: {what} ({status}): {said}", hint=hint)
-        if status == 404:
-            return EndpointFault(
-                "unusable",
-                f"{self._url} does not know model {self._model_on_wire!r} (404): {said}",
-                hint="check model and base_url",
-            )
-        if 300 <= status < 400:
-            return EndpointFault(
-                "unusable", f"{self._url} redirects ({status}), which is not followed", hint="check base_url"
-            )
-        if status == 429:
-            return EndpointFault(
-                "rate_limited",
-                f"{self._url}: too many requests (429): {said}",
-                retry_after_s=retry_after_s(retry_after),
-            )
-        if status >= 500 or status in (408, 409):
-            return EndpointFault(
-                "timed_out" if status in (408, 504) else "server_error",
-                f"{self._url}: server error ({status}): {said}",
-                retry_after_s=retry_after_s(retry_after),
-            )
-        return EndpointFault("rejected", f"{self._url}: request rejected ({status}): {said}")
+        raise status_fault(
+            status,
+            said,
+            url=url,
+            model=self._model_on_wire,
+            operation=request.operation,
+            key_name=self._key_name,
+            retry_after=retry_after,
+        )
 
     def _shown(self, content: bytes) -> str:
         # Cleaned before it is cut, so that no half of a key stays at the end.

@@ -14,10 +14,11 @@ NotNegative = Annotated[float, Field(ge=0)]
 OWN_FIELDS = frozenset(
     {
         *("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "seed", "response_format"),
-        *("tools", "n", "best_of", "stream"),
+        *("tools", "n", "best_of", "stream", "input", "query", "documents", "top_n"),
     }
 )
-"""Request fields that `extra_body` may not set: ours, those that multiply the answers paid for, and streaming."""
+"""Request fields that `extra_body` may not set: ours, those that multiply the answers paid for or leave some out, and
+streaming."""
 
 
 class Section(BaseModel):
@@ -31,8 +32,8 @@ class PriceSpec(Section):
 
     input: NotNegative
     """USD per million prompt tokens."""
-    output: NotNegative
-    """USD per million generated tokens."""
+    output: NotNegative | None = None
+    """USD per million generated tokens; left out only for models that embed or rerank, which generate none."""
     cached_input: NotNegative | None = None
     """USD per million prompt tokens served from the provider's cache; left out, they cost as much as others."""
     batch_discount: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -41,6 +42,13 @@ class PriceSpec(Section):
     """The page the price was read from."""
     as_of: date | None = None
     """The day the price was read; left out, the price counts as assumed instead of quoted."""
+
+
+class ChatPriceSpec(PriceSpec):
+    """What the tokens of a chat model cost."""
+
+    output: NotNegative
+    """USD per million generated tokens."""
 
 
 class EndpointSpec(Section):
