@@ -6,6 +6,9 @@ prints its address. What it does with a request is chosen by a marker anywhere i
 or by a message: `stub:500` fails, `stub:500x2` fails twice for this body and then answers. Behaviours: see
 `BEHAVIOURS`. `GET /stats` counts requests, in all and by digest of their body.
 
+`POST /v1/embeddings` gives each text a vector of the letters in it, and `POST /v1/rerank` scores texts by the words they
+share with the question, so that what is found by either makes sense.
+
 A bare asyncio protocol without an HTTP library, so that benchmarks measure the client and not this.
 """
 
@@ -13,8 +16,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import hashlib
+import math
 import re
+import struct
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -39,6 +45,12 @@ BEHAVIOURS = (
     "too_long",
     "schema_refused",
     "tool_call",
+    "no_base64",
+    "one_missing",
+    "other_length",
+    "nan",
+    "zeros",
+    "not_found_here",
     "echo_key",
     "huge",
     "redirect",
@@ -52,8 +64,11 @@ BEHAVIOURS = (
     "503",
 )
 """What a marker may ask for; three digits answer with that status, `429` with a Retry-After. `schema_refused` turns away
-requests with a schema alone; `tool_call` asks for the first tool with no arguments until a result is there."""
+requests with a schema alone; `tool_call` asks for the first tool with no arguments until a result is there. Of embeddings
+and rankings: `no_base64` turns that form away, `one_missing`, `other_length`, `nan` and `zeros` spoil the first result,
+`not_found_here` answers as a server that does neither."""
 
+_OF_TEXTS = ("ok", "no_base64", "one_missing", "other_length", "nan", "zeros", "not_found_here")
 _NAMES = "|".join(sorted(BEHAVIOURS, key=len, reverse=True)).encode()
 _MARKER = re.compile(rb"stub:(" + _NAMES + rb")(?:x(\d+))?")
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
@@ -87,9 +102,13 @@ class StubServer:
     prompt_tokens: int = 20
     cached_tokens: int = 0
     completion_tokens: int = 5
+    dimensions: int = 8
+    """Numbers of a vector."""
     port: int = 0
     n_requests: int = 0
-    """Chat requests received."""
+    """Requests received, but for those of `/stats`."""
+    n_texts: int = 0
+    """Texts embedded in good answers."""
     digests: Counter[str] = field(default_factory=Counter)
     """How often each body came, by its blake2b digest (16 bytes, hexadecimal)."""
     bodies: list[bytes] | None = None
@@ -129,7 +148,7 @@ class StubServer:
 
     def stats(self) -> dict[str, Any]:
         """What `GET /stats` answers."""
-        return {"n_requests": self.n_requests, "digests": self.digests}
+        return {"n_requests": self.n_requests, "n_texts": self.n_texts, "digests": self.digests}
 
     def _usage(self) -> dict[str, Any]:
         return {
@@ -151,6 +170,9 @@ class StubServer:
         if marker:
             times = marker.group(2)
             behaviour = "ok" if times and self.digests[digest] > int(times) else marker.group(1).decode()
+        path = head.split(b" ", 2)[1]
+        if path.endswith((b"/embeddings", b"/rerank")) and behaviour in _OF_TEXTS:
+            return self.latency_s, self._answer_about_texts(path, behaviour, orjson.loads(body)), False
         if behaviour == "ok":
             return self.latency_s, self._ok, False
         if behaviour in ("schema_refused", "tool_call"):
@@ -167,6 +189,39 @@ class StubServer:
             calls = [{"id": f"call-{self.n_requests}", "type": "function", "function": function}]
             return http_answer(200, completion(None, usage=self._usage(), finish="tool_calls", tool_calls=calls))
         return self._ok
+
+    def _answer_about_texts(self, path: bytes, behaviour: str, request: dict[str, Any]) -> bytes:
+        """Vectors or scores, the last text first, since the order of a list is nothing to rely on."""
+        if behaviour == "not_found_here":
+            return http_answer(404, orjson.dumps({"detail": "Not Found"}))
+        usage = {"prompt_tokens": self.prompt_tokens, "total_tokens": self.prompt_tokens}
+        if path.endswith(b"/rerank"):
+            scores = [_words_shared(request["query"], text) for text in request["documents"]]
+            results: list[dict[str, Any]] = [{"index": i, "relevance_score": one} for i, one in enumerate(scores)]
+            if behaviour == "one_missing":
+                results = results[1:]
+            return http_answer(200, orjson.dumps({"results": results[::-1], "usage": {"total_tokens": 7}}))
+        is_base64 = request.get("encoding_format") == "base64"
+        if behaviour == "no_base64" and is_base64:
+            said = "unsupported encoding_format: base64"
+            return http_answer(400, orjson.dumps({"error": {"message": said}}))
+        vectors = [_letters(text, self.dimensions) for text in request["input"]]
+        match behaviour:
+            case "one_missing":
+                del vectors[0]
+            case "other_length":
+                vectors[0] = vectors[0][1:]
+            case "nan":
+                vectors[0] = [math.nan] * self.dimensions
+            case "zeros":
+                vectors[0] = [0.0] * self.dimensions
+            case _:
+                self.n_texts += len(vectors)
+        data = [
+            {"index": i, "object": "embedding", "embedding": _packed(one) if is_base64 else one}
+            for i, one in enumerate(vectors)
+        ]
+        return http_answer(200, orjson.dumps({"object": "list", "data": data[::-1], "usage": usage}))
 
     def _misbehave(self, behaviour: str, head: bytes) -> tuple[float, bytes | None, bool]:
         usage = self._usage()
@@ -260,6 +315,22 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
 
 
+def _letters(text: str, dimensions: int) -> list[float]:
+    """How often which letter stands in a text, folded into so many places; never all zeros."""
+    found = [0.0] * dimensions
+    for letter in text.casefold():
+        found[ord(letter) % dimensions] += 1.0
+    return found if any(found) else [1.0] * dimensions
+
+
+def _words_shared(question: str, text: str) -> float:
+    return float(len(set(question.casefold().split()) & set(text.casefold().split())))
+
+
+def _packed(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
 def completion(
     text: str | None,
     *,
@@ -309,6 +380,7 @@ def main() -> None:
     parser.add_argument("--reply", default="ok", help="text of every good answer")
     parser.add_argument("--default", choices=BEHAVIOURS, default="ok", help="behaviour without a marker")
     parser.add_argument("--retry-after", default="0.05", help="header sent with 429")
+    parser.add_argument("--dimensions", type=int, default=8, help="numbers of a vector")
     options = parser.parse_args()
     stub = StubServer(
         port=options.port,
@@ -316,6 +388,7 @@ def main() -> None:
         reply=options.reply,
         default=options.default,
         retry_after=options.retry_after,
+        dimensions=options.dimensions,
     )
     asyncio.run(_serve(stub))
 
