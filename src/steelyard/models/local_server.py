@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from steelyard.errors import InputError, Problem, RunStopped, require
+from steelyard.models.gguf_header import check_adapter
 
 NEGLIGIBLE_SCALE = 1e-30
 """Switches an adapter on without changing anything: float32 loses its effect entirely."""
@@ -107,12 +108,15 @@ def serve_local(
 
     Raises:
         MissingExtra: xllamacpp is not installed.
-        InputError: A file is missing or is no GGUF file, or the server refuses it; with the end of the log.
+        InputError: A file is missing, is no GGUF file or is damaged, an adapter is for another base, or the server
+            refuses a file; with the end of the log.
         RunStopped: The server did not get ready in time.
     """
     require("xllamacpp", feature="the local model", extra="local")
     for path in (gguf, *adapters):
         _check_gguf(path)
+    for path in adapters:
+        check_adapter(path, gguf)
     log_file.parent.mkdir(parents=True, exist_ok=True)
     api_key = secrets.token_urlsafe(24)
     settings = {

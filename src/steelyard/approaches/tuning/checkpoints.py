@@ -68,10 +68,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, belongs_to: str) ->
         for old in _steps(folder)[:-KEPT]:
             _remove(old)
     except OSError as error:
-        kept = [path.stem for path in _steps(folder)]
-        going_on = f"the same command then goes on from {kept[-1]}" if kept else "the same command then begins again"
+        kept = kept_step(folder)
+        going_on = "begins again" if kept is None else f"goes on from step {kept:,}"
         what = f"the checkpoint at step {checkpoint.step:,} cannot be written ({error})"
-        raise StorageFailed(Problem(what=what, where=str(folder), hint=f"make room there; {going_on}")) from error
+        raise StorageFailed(
+            Problem(what=what, where=str(folder), hint=f"make room there; the same command then {going_on}")
+        ) from error
 
 
 def last_checkpoint(folder: Path, *, belongs_to: str, say: Callable[[str], None]) -> Checkpoint | None:
@@ -96,6 +98,12 @@ def last_checkpoint(folder: Path, *, belongs_to: str, say: Callable[[str], None]
             raise StorageFailed(Problem(what=f"{found} ({error})", where=str(folder), hint=hint)) from error
         say(f"training: {found}; it was set aside in {folder / _SET_ASIDE}")
     return None
+
+
+def kept_step(folder: Path) -> int | None:
+    """Step of the newest checkpoint in a folder; `None` where there is none."""
+    steps = _steps(folder)
+    return int(steps[-1].stem.removeprefix("step-")) if steps else None
 
 
 def drop_checkpoints(folder: Path) -> None:

@@ -16,20 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.approaches.tuning.base_model import Shape, pairs_from_halves
+from steelyard.approaches.tuning.hf_names import MODULE_NAMES
+from steelyard.models.gguf_header import BASE_SHA256_KEY
 
 Adapter = Mapping[str, NDArray[np.float32]]
 """`blk.N.MODULE.lora_a` (rank, in) and `.lora_b` (out, rank) by name, Hugging Face order of rows."""
-
-PEFT_NAMES = {
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-"""What Hugging Face calls the matrices within a layer."""
 
 
 def gguf_tensors(adapter: Adapter, shape: Shape) -> dict[str, NDArray[np.float32]]:
@@ -43,7 +34,9 @@ def gguf_tensors(adapter: Adapter, shape: Shape) -> dict[str, NDArray[np.float32
     return tensors
 
 
-def write_gguf(path: Path, adapter: Adapter, shape: Shape, *, alpha: float, name: str) -> None:
+def write_gguf(
+    path: Path, adapter: Adapter, shape: Shape, *, alpha: float, name: str, base_sha256: str | None = None
+) -> None:
     """Write the adapter as a GGUF file.
 
     Args:
@@ -52,6 +45,7 @@ def write_gguf(path: Path, adapter: Adapter, shape: Shape, *, alpha: float, name
         shape: Of the base model.
         alpha: LoRA scale numerator; llama.cpp adds the adapter with weight alpha / rank.
         name: What the file says it is.
+        base_sha256: Of the base model's file; with it, serving the adapter on another base is refused.
     """
     from gguf import GGUFWriter
 
@@ -59,6 +53,8 @@ def write_gguf(path: Path, adapter: Adapter, shape: Shape, *, alpha: float, name
     writer.add_type("adapter")
     writer.add_name(name)
     writer.add_string("adapter.type", "lora")
+    if base_sha256 is not None:
+        writer.add_string(BASE_SHA256_KEY, base_sha256)
     writer.add_float32("adapter.lora.alpha", alpha)
     for tensor_name, values in gguf_tensors(adapter, shape).items():
         writer.add_tensor(tensor_name, values)
@@ -70,7 +66,7 @@ def write_gguf(path: Path, adapter: Adapter, shape: Shape, *, alpha: float, name
 
 def write_peft(folder: Path, adapter: Adapter, *, alpha: float, rank: int, base_name: str) -> None:
     """Write `adapter_model.safetensors` and `adapter_config.json`, as `peft.PeftModel.from_pretrained` reads them."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {}
     layers = set()
@@ -78,8 +74,9 @@ def write_peft(folder: Path, adapter: Adapter, *, alpha: float, rank: int, base_
         _, layer, module, factor = name.split(".")
         layers.add(int(layer))
         letter = factor.removeprefix("lora_").upper()
-        tensors[f"base_model.model.model.layers.{layer}.{PEFT_NAMES[module]}.lora_{letter}.weight"] = values
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        tensors[f"base_model.model.model.layers.{layer}.{MODULE_NAMES[module]}.lora_{letter}.weight"] = values
+    # Written by Python, so that a full disk is an OSError as it is for every other file.
+    (folder / "adapter_model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -89,7 +86,7 @@ def write_peft(folder: Path, adapter: Adapter, *, alpha: float, rank: int, base_
         "lora_dropout": 0.0,
         "bias": "none",
         "inference_mode": True,
-        "target_modules": [module.split(".")[1] for module in PEFT_NAMES.values()],
+        "target_modules": [module.split(".")[1] for module in MODULE_NAMES.values()],
         "layers_to_transform": sorted(layers),
         "layers_pattern": "layers",
     }
@@ -104,7 +101,7 @@ def read_peft(folder: Path) -> tuple[dict[str, NDArray[np.float32]], float]:
     """
     from safetensors.numpy import load_file
 
-    modules = {peft_name: module for module, peft_name in PEFT_NAMES.items()}
+    modules = {peft_name: module for module, peft_name in MODULE_NAMES.items()}
     adapter = {}
     for name, values in load_file(folder / "adapter_model.safetensors").items():
         layer, rest = name.removeprefix("base_model.model.model.layers.").split(".", 1)

@@ -2,14 +2,15 @@
 
 What was trained is kept in `lora-<digest>/`, addressed by all that goes into it: the examples as they are said to
 the model, the settings and the weights of the base. The folder holds `adapter.gguf`, the same adapter in PEFT's
-layout and `card.json`; it appears in one step, so a killed training leaves nothing that looks finished.
+layout and `card.json`; it appears in one step, so a killed training leaves nothing that looks finished. Until then
+`unfinished/lora-<digest>/` holds its checkpoints and what it has spent, and the same call goes on from there.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +19,28 @@ from typing import TYPE_CHECKING, Any
 from steelyard.approaches.approach import Setup
 from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.tuning.base_model import BaseModel, file_sha256, load_base
-from steelyard.approaches.tuning.examples import PromptOf, TargetOf, choose, hold_out, tokenise
-from steelyard.approaches.tuning.store import content_digest, is_complete, new_folder, read_setup, write_card
-from steelyard.approaches.tuning.trained import Train
+from steelyard.approaches.tuning.checkpoints import drop_checkpoints, kept_step
+from steelyard.approaches.tuning.examples import (
+    Example,
+    PromptOf,
+    TargetOf,
+    balanced,
+    choose,
+    hold_out,
+    tokenise,
+)
+from steelyard.approaches.tuning.spent import Spent
+from steelyard.approaches.tuning.store import (
+    content_digest,
+    damaged,
+    is_complete,
+    new_folder,
+    read_setup,
+    write_card,
+)
+from steelyard.approaches.tuning.trained import Diverged, Train
 from steelyard.cases.case import Case
-from steelyard.errors import InputError, Problem, require
+from steelyard.errors import InputError, Problem, RunStopped, require
 
 if TYPE_CHECKING:
     from steelyard.approaches.workbench import Workbench
@@ -43,7 +61,14 @@ class TunedAdapter:
     setup: Setup
 
 
-def prepare_adapter(spec: LoraTuningSpec, *, prompt: PromptOf, target: TargetOf, bench: Workbench) -> TunedAdapter:
+def prepare_adapter(
+    spec: LoraTuningSpec,
+    *,
+    prompt: PromptOf,
+    target: TargetOf,
+    bench: Workbench,
+    where: str = "study.yaml:approaches:tuning",
+) -> TunedAdapter:
     """Train a LoRA on the train split, or find the one that was trained from the same things before.
 
     Args:
@@ -51,12 +76,15 @@ def prepare_adapter(spec: LoraTuningSpec, *, prompt: PromptOf, target: TargetOf,
         prompt: The deployed prompt of a case.
         target: The answer wanted for a labelled case, as the model should write it.
         bench: Train split, folder, base model, price of a core.
+        where: Place of the `tuning:` section, for messages.
 
     Returns:
         The adapter with its card.
 
     Raises:
-        InputError: No labelled train case, no example that fits, or a loss that is not a number. Nothing is kept.
+        InputError: No labelled train case, no example that fits, a loss that is not a number, or a finished training
+            that is damaged.
+        RunStopped: Memory ran out. The last checkpoint is kept, and the same call goes on from there.
         MissingExtra: The extra `tune` is not installed (only when something has to be trained).
         StorageFailed: The folder cannot be written.
     """
@@ -65,65 +93,90 @@ def prepare_adapter(spec: LoraTuningSpec, *, prompt: PromptOf, target: TargetOf,
         raise InputError(
             Problem(
                 what="there is no labelled case in the train split to train a LoRA on",
-                where="study.yaml:approaches:tuning",
+                where=where,
                 hint="label some cases, or leave out this approach",
             )
         )
     base_path = bench.base_gguf()
     said = [[[message.parts() for message in prompt(case.visible())], target(case), case.cluster] for case in cases]
     data_digest = content_digest(said)
-    digest = content_digest([_RECIPE, data_digest, spec.model_dump(mode="json"), file_sha256(base_path)])
+    settings = spec.model_dump(mode="json", exclude={"checkpoint_steps"})  # how often it is kept changes nothing
+    digest = content_digest([_RECIPE, data_digest, settings, file_sha256(base_path)])
     folder = bench.folder / f"lora-{digest}"
+    adapter = folder / "adapter.gguf"
     reused = is_complete(folder)
     if not reused:
         require("torch", "gguf", "safetensors", "tokenizers", feature="training a LoRA", extra="tune")
-        _train_into(folder, spec, cases, prompt, target, bench, base_path=base_path, data_digest=data_digest)
+        checkpoints = bench.folder / "unfinished" / folder.name
+        with _said_plainly(spec, where, checkpoints):
+            data = _Data(cases=cases, prompt=prompt, target=target, digest=data_digest)
+            _train_into(folder, spec, data, bench, base_path=base_path, checkpoints=checkpoints)
+        drop_checkpoints(checkpoints)
     setup = read_setup(folder, cpu_hour_usd=bench.cpu_hour_usd, reused=reused)
-    return TunedAdapter(path=folder / "adapter.gguf", digest=digest, setup=setup)
+    if reused and (not adapter.is_file() or file_sha256(adapter) != (setup.card or {}).get("adapter_sha256")):
+        raise damaged(folder, "adapter.gguf is not the file that was written")
+    return TunedAdapter(path=adapter, digest=digest, setup=setup)
 
 
 # ---------------------------------------------------------------------------------------------------- private
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Data:
+    cases: Sequence[Case]
+    prompt: PromptOf
+    target: TargetOf
+    digest: str
+
+
 def _train_into(
-    folder: Path,
-    spec: LoraTuningSpec,
-    cases: Sequence[Case],
-    prompt: PromptOf,
-    target: TargetOf,
-    bench: Workbench,
-    *,
-    base_path: Path,
-    data_digest: str,
+    folder: Path, spec: LoraTuningSpec, data: _Data, bench: Workbench, *, base_path: Path, checkpoints: Path
 ) -> None:
-    started, started_cpu = time.monotonic(), time.process_time()
+    spent = Spent(checkpoints / "spent.json")
     bench.say("training: reading the base model")
     from steelyard.approaches.tuning.gguf_adapter import write_gguf, write_peft
 
     base = load_base(base_path)
-    train_cases, validation_cases = hold_out(cases, target, seed=spec.seed)
-    train = tokenise(base, train_cases, prompt, target, max_tokens=spec.max_tokens)
-    validation = tokenise(base, validation_cases, prompt, target, max_tokens=spec.max_tokens)
-    checkpoints = bench.folder / "unfinished" / folder.name
-    trained = _trainer(spec)(base, train.examples, validation.examples, spec, say=bench.say, checkpoints=checkpoints)
+    train_cases, validation_cases = hold_out(data.cases, data.target, seed=spec.seed)
+    train = tokenise(base, train_cases, data.prompt, data.target, max_tokens=spec.max_tokens)
+    validation = tokenise(base, validation_cases, data.prompt, data.target, max_tokens=spec.max_tokens)
+    shown = balanced(train.examples, spec.balance)
+
+    def say(line: str) -> None:
+        spent.note()
+        usd = spent.cpu_seconds / 3600 * bench.cpu_hour_usd
+        bench.say(f"{line}, ${usd:.4f} so far" if line.startswith("training: step") else line)
+
+    trained = _trainer(spec)(base, shown, validation.examples, spec, say=say, checkpoints=checkpoints)
+    spent.note(now=True)
     best = min(trained.validations, key=lambda found: found["loss"], default=None)
     with new_folder(folder) as made:
-        write_gguf(made / "adapter.gguf", trained.adapter, base.shape, alpha=spec.alpha, name=folder.name)
+        write_gguf(
+            made / "adapter.gguf",
+            trained.adapter,
+            base.shape,
+            alpha=spec.alpha,
+            name=folder.name,
+            base_sha256=base.sha256,
+        )
         write_peft(made, trained.adapter, alpha=spec.alpha, rank=spec.rank, base_name=base.name)
         card = {
             "kind": "lora",
             "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-            "data_digest": data_digest,
+            "data_digest": data.digest,
             "n_examples": len(train.examples) + len(validation.examples),
             "n_train": len(train.examples),
             "n_validation": len(validation.examples),
             "n_cut": train.n_cut + validation.n_cut,
             "n_left_out": train.n_left_out + validation.n_left_out,
+            "balanced": _balance_facts(base, shown, spec),
             "base_model": _base_facts(base),
             "hyperparameters": spec.model_dump(mode="json"),
             "n_steps": trained.n_steps,
             "n_tokens": trained.n_tokens,
             "dtype": trained.dtype,
+            "device": trained.device,
+            "resumed_at": list(trained.resumed_at),
             "loss_curve": trained.curve,
             "validations": trained.validations,
             "validation_loss": best["loss"] if best else None,
@@ -137,13 +190,59 @@ def _train_into(
             "adapter_sha256": file_sha256(made / "adapter.gguf"),
             "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         }
-        write_card(
-            made,
-            card,
-            seconds=time.monotonic() - started,
-            cpu_seconds=time.process_time() - started_cpu,
-            cpu_hour_usd=bench.cpu_hour_usd,
-        )
+        write_card(made, card, seconds=spent.seconds, cpu_seconds=spent.cpu_seconds, cpu_hour_usd=bench.cpu_hour_usd)
+
+
+@contextmanager
+def _said_plainly(spec: LoraTuningSpec, where: str, checkpoints: Path) -> Iterator[None]:
+    """What can end a training, as a sentence with what to lower; the last checkpoint stays."""
+    try:
+        yield
+    except Diverged as error:
+        kept = _kept(checkpoints)
+        raise InputError(
+            Problem(
+                what=f"training diverged: the loss is not a number at step {error.step:,} of {error.n_steps:,}; {kept}",
+                where=f"{where}.learning_rate",
+                hint=f"lower learning_rate (now {spec.learning_rate:g}), for example to {spec.learning_rate / 4:g}; "
+                "it then trains from the beginning",
+            )
+        ) from error
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise RunStopped(
+            Problem(
+                what=f"training needs more memory than there is; {_kept(checkpoints)}",
+                where=where,
+                hint=f"lower batch_size (now {spec.batch_size}), max_tokens (now {spec.max_tokens}) or layers (now "
+                f"{spec.layers}), or end other programs and run the same command again",
+            )
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch says it in a `RuntimeError`, each of its allocators in words of its own."""
+    said = str(error).lower()
+    words = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+    return isinstance(error, MemoryError) or any(word in said for word in words)
+
+
+def _kept(checkpoints: Path) -> str:
+    step = kept_step(checkpoints)
+    return "no step was kept" if step is None else f"the checkpoint at step {step:,} is kept"
+
+
+def _balance_facts(base: BaseModel, shown: Sequence[Example], spec: LoraTuningSpec) -> dict[str, Any] | None:
+    """How often, or how heavily, an example of each answer counts in an epoch."""
+    if spec.balance == "none":
+        return None
+    by_answer: dict[tuple[int, ...], list[Example]] = {}
+    for example in shown:
+        by_answer.setdefault(example.completion, []).append(example)
+    weights = {base.decode(answer): round(some[0].weight, 4) for answer, some in by_answer.items()}
+    counts = {base.decode(answer): len(some) for answer, some in by_answer.items()}
+    return {"how": spec.balance, "n_shown": len(shown), "by_answer": weights if spec.balance == "weight" else counts}
 
 
 def _trainer(spec: LoraTuningSpec) -> Train:

@@ -7,6 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from steelyard.errors import Problem, StorageFailed
+
 
 class Spent:
     """Seconds and processor seconds of one training, noted in a file about once a second.
@@ -38,15 +40,20 @@ class Spent:
         """Write it down, if a second has gone by since the last time or `now`.
 
         Raises:
-            OSError: It cannot be written.
+            StorageFailed: It cannot be written.
         """
         if not now and time.monotonic() - self._noted < 1:
             return
         self._noted = time.monotonic()
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         partial = self._file.with_name(f".{self._file.name}.partial")
-        partial.write_text(json.dumps({"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}), encoding="utf-8")
-        os.replace(partial, self._file)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps({"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}), encoding="utf-8")
+            os.replace(partial, self._file)
+        except OSError as error:
+            what = f"what the training has spent cannot be noted ({error})"
+            hint = "make room there; the same command then goes on from the last checkpoint"
+            raise StorageFailed(Problem(what=what, where=str(self._file), hint=hint)) from error
 
 
 def _read(file: Path) -> tuple[float, float]:

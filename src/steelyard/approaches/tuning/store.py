@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from steelyard.approaches.approach import Setup
-from steelyard.errors import Problem, StorageFailed
+from steelyard.errors import InputError, Problem, StorageFailed
 
 CARD = "card.json"
 
@@ -59,23 +59,38 @@ def new_folder(folder: Path) -> Iterator[Path]:
 def write_card(
     folder: Path, card: Mapping[str, Any], *, seconds: float, cpu_seconds: float, cpu_hour_usd: float
 ) -> None:
-    """Write the tuning card with what the training took."""
+    """Write the tuning card with what the training took; the cost is unknown where a GPU computed."""
     costs = {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
+        "cpu_hours": cpu_seconds / 3600,
         "cpu_hour_usd": cpu_hour_usd,
-        "cost_usd": cpu_seconds * cpu_hour_usd / 3600,
+        "cost_usd": cpu_seconds * cpu_hour_usd / 3600 if card.get("device", "cpu") == "cpu" else None,
     }
     (folder / CARD).write_text(json.dumps({**card, **costs}, indent=2) + "\n", encoding="utf-8")
 
 
 def read_setup(folder: Path, *, cpu_hour_usd: float, reused: bool) -> Setup:
-    """What the training in a folder took, at today's price of a core."""
-    card: Mapping[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    return Setup(
-        seconds=card["seconds"],
-        cost_usd=card["cpu_seconds"] * cpu_hour_usd / 3600,
-        n_examples=card["n_examples"],
-        reused=reused,
-        card=card,
-    )
+    """What the training in a folder took, at today's price of a core; unknown where a GPU computed.
+
+    Raises:
+        InputError: The card is damaged.
+    """
+    try:
+        card: Mapping[str, Any] = json.loads((folder / CARD).read_bytes())
+        cpu_usd = card["cpu_seconds"] * cpu_hour_usd / 3600
+        return Setup(
+            seconds=card["seconds"],
+            cost_usd=cpu_usd if card.get("device", "cpu") == "cpu" else None,
+            n_examples=card["n_examples"],
+            reused=reused,
+            card=card,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(folder, f"its {CARD} cannot be read ({error})") from error
+
+
+def damaged(folder: Path, why: str) -> InputError:
+    """What is said of a finished training that is not what it was."""
+    what = f"what was trained is damaged: {why}"
+    return InputError(Problem(what=what, where=str(folder), hint="delete this folder, and it is trained again"))

@@ -35,6 +35,8 @@ class Trained:
     dtype: str
     resumed_at: Sequence[int] = ()
     """Steps at which a training that had been stopped was taken up again."""
+    device: str = "cpu"
+    """What computed: `cpu`, or a GPU by name, whose seconds have no price here."""
 
 
 class Train(Protocol):
@@ -57,7 +59,8 @@ class Train(Protocol):
             train: At least one example.
             validation: Held-out examples; may be empty.
             spec: Hyperparameters.
-            say: Shows progress; called about once a second, which is also when what was spent is noted down.
+            say: Shows progress; called about once a second, which is also when what was spent is noted down. To lines
+                that begin with `training: step` the money spent so far is added.
             checkpoints: Folder of this training alone, by data and settings; may not be there yet. What lies there
                 lets a killed training go on. The caller removes it once the adapter is kept.
 
@@ -71,6 +74,6 @@ class Train(Protocol):
 class Diverged(ArithmeticError):
     """The loss is no longer a number."""
 
-    def __init__(self, *, step: int, n_steps: int, kept_step: int | None = None) -> None:
-        self.step, self.n_steps, self.kept_step = step, n_steps, kept_step
+    def __init__(self, *, step: int, n_steps: int) -> None:
+        self.step, self.n_steps = step, n_steps
         super().__init__(f"the loss is not a number at step {step} of {n_steps}")

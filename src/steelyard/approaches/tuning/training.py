@@ -102,15 +102,15 @@ def train_adapter(
         if spec.epochs > 1 and bytes_kept <= CACHE_BYTES:
             forward.keep = {}
         shards = _Shards(forward, run.weights, scale=spec.alpha / spec.rank, pool=pool)
-        due = _Due(spec.checkpoint_steps, kept_step=run.step or None)
+        due = _Due(spec.checkpoint_steps)
         progress = ProgressLine(say, n_steps, done=run.step)
         for position in islice(_epochs(len(batches), seed=spec.seed), run.step, n_steps):
             if run.n_without_best >= spec.patience:
                 break  # going on only learns the training examples by heart
             batch = batches[position]
             loss, gradient = shards.gradient(batch)
-            if not math.isfinite(loss):
-                raise Diverged(step=run.step + 1, n_steps=n_steps, kept_step=due.kept_step)
+            if not (math.isfinite(loss) and gradient.isfinite().all()):
+                raise Diverged(step=run.step + 1, n_steps=n_steps)
             run.weights.step(gradient, spec.learning_rate * schedule(run.step, n_steps))
             run.losses.append(loss)
             n_tokens = sum(example.n_tokens for example in batch)
@@ -120,11 +120,12 @@ def train_adapter(
             if validation and (is_last or run.step % (spec.validate_steps or len(batches)) == 0):
                 judged = validate(forward, validation, run.weights.named, scale=shards.scale, pool=pool)
                 if not math.isfinite(judged.loss):
-                    raise Diverged(step=run.step, n_steps=n_steps, kept_step=due.kept_step)
+                    raise Diverged(step=run.step, n_steps=n_steps)
                 run.judge(judged)
             if due(run.step) and not is_last:
+                if not run.weights.flat.isfinite().all():
+                    raise Diverged(step=run.step, n_steps=n_steps)
                 save_checkpoint(checkpoints, run.checkpoint(), belongs_to=belongs_to)
-                due.kept_step = run.step
         if run.best is not None:
             run.weights.flat.copy_(run.best)
         return Trained(
@@ -252,11 +253,9 @@ class _Shards:
 class _Due:
     """When the next checkpoint is to be kept."""
 
-    def __init__(self, every_steps: int | None, *, kept_step: int | None) -> None:
+    def __init__(self, every_steps: int | None) -> None:
         self._every_steps = every_steps
         self._kept_at = time.monotonic()
-        self.kept_step = kept_step
-        """Step of the last checkpoint."""
 
     def __call__(self, step: int) -> bool:
         """Whether one is due after this step."""
