@@ -36,9 +36,9 @@ _TAG = re.compile(r"<(?=/?passage\b)", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnowledgeContext:
-    """An index with the settings of one approach: from a case to the passages it is shown."""
+    """A look-up with what decides how much of it is shown: from a case to the passages its prompt shows."""
 
-    retriever: Retriever
+    lookup: Lookup
     use: KnowledgeUse
     gold: Mapping[str, tuple[GoldText, ...]]
     """By case id, for the ceiling alone: else empty."""
@@ -49,37 +49,50 @@ class KnowledgeContext:
     def digest(self) -> str:
         """Content address of everything that decides which passages are shown."""
         gold = [[name, list(map(list, texts))] for name, texts in sorted(self.gold.items())]
-        body = [BEHAVIOUR, self.retriever.digest, self.use.context, self.use.as_of, self.room, gold]
+        body = [BEHAVIOUR, self.lookup.digest, self.use.context, self.use.as_of, self.room, gold]
         return hashlib.blake2b(orjson.dumps(body), digest_size=16).hexdigest()
 
-    def passages(self, case: CaseInput) -> list[Passage]:
+    async def passages(self, case: CaseInput, ask: Ask, steps: Mapping[str, Any] | None = None) -> LookedUp:
         """The passages for a case, best first; only what holds on its day and its asker may see.
 
         Gold passages are what the case names, whoever asks.
         """
         if self.use.context == "gold":
-            found = self._gold(case.id)
-        else:
-            found = self.retriever.search(case.fields, as_of=self._day(case), access=case.access)
+            return self._shown(self._gold(case.id))
+        try:
+            day = self._day(case)
+        except InputError as error:
+            return LookedUp(problem=error.problems[0].what)
+        found = await self.lookup.find(case, ask, as_of=day, steps=steps)
+        return self._shown(found.passages, found.notes)
+
+    def passages_without_asking(self, case: CaseInput) -> LookedUp:
+        """The same where there is no engine; see `Lookup.find_without_asking`.
+
+        Raises:
+            InputError: A model would have to be asked, or the day of the case cannot be read.
+        """
+        if self.use.context == "gold":
+            return self._shown(self._gold(case.id))
+        return self._shown(self.lookup.find_without_asking(case, as_of=self._day(case)))
+
+    # Private
+
+    def _shown(self, passages: Sequence[Passage], notes: tuple[str, ...] = ()) -> LookedUp:
+        """What fits, numbered best first; everything that fits stands in the order of the documents."""
         left = self.room
         fitting = []
-        for passage in found:
+        for passage in passages:
             if passage.n_tokens + _FRAME_TOKENS <= left:
                 fitting.append(passage)
                 left -= passage.n_tokens + _FRAME_TOKENS
-        return fitting
-
-    def shown(self, passages: Sequence[Passage]) -> list[dict[str, Any]]:
-        """Passages as templates see them, numbered best first; everything that fits stands in the order of the documents."""
-        numbered = [_as_shown(number, one) for number, one in enumerate(passages, 1)]
+        shown = [_as_shown(number, one) for number, one in enumerate(fitting, 1)]
         if self.use.context == "all":
             order: dict[str, int] = {}
-            for document in dict.fromkeys(one.document for one in passages):
-                order |= self.retriever.index.places(document)
-            numbered.sort(key=lambda one: order[one["id"]])
-        return numbered
-
-    # Private
+            for document in dict.fromkeys(one.document for one in fitting):
+                order |= self.lookup.index.places(document)
+            shown.sort(key=lambda one: order[one["id"]])
+        return LookedUp(sources=tuple(one.id for one in fitting), shown=tuple(shown), notes=notes)
 
     def _day(self, case: CaseInput) -> date | None:
         if self.use.as_of is None:
@@ -96,7 +109,7 @@ class KnowledgeContext:
             ) from None
 
     def _gold(self, case_id: str) -> list[Passage]:
-        index = self.retriever.index
+        index = self.lookup.index
         found: list[Passage | None] = []
         for place, one in enumerate(self.gold.get(case_id, ())):
             found += [_gold_passage(index, place, one)] if one.text else index.passages(one.source)
@@ -109,13 +122,13 @@ class NoPassages:
 
     digest: str = "no passages"
 
-    def passages(self, case: CaseInput) -> list[Passage]:
+    async def passages(self, case: CaseInput, ask: Ask, steps: Mapping[str, Any] | None = None) -> LookedUp:
         """None."""
-        return []
+        return LookedUp()
 
-    def shown(self, passages: Sequence[Passage]) -> list[dict[str, Any]]:
+    def passages_without_asking(self, case: CaseInput) -> LookedUp:
         """None."""
-        return []
+        return LookedUp()
 
 
 class PreparedKnowledge(NamedTuple):
@@ -191,7 +204,9 @@ def prepare_knowledge(
         "n_documents": build.n_documents,
         "n_chunks": build.n_chunks,
         "tokens_embedded": upkeep.setup_tokens if upkeep is not None else build.tokens_embedded,
+        "seconds": seconds,
         "churn_per_month": upkeep.churn_per_month if upkeep is not None else None,
+        "seconds_per_month": upkeep.seconds_per_month if upkeep is not None else None,
         "tokens_shown_at_most": fits,
     }
     context = KnowledgeContext(
