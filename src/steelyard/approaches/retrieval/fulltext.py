@@ -88,7 +88,7 @@ def merge_full_text(old: FullText | None, kept: Rows, new_rows: Rows, texts: Ite
         rows=rows,
         counts=counts,
         lengths=lengths,
-        norms=_norms(lengths),
+        norms=length_norms(lengths),
     )
 
 
@@ -114,8 +114,26 @@ def open_full_text(folder: Path) -> FullText:
     if len(starts) != len(numbers) + 1 or len(rows) != len(counts) or int(starts[-1]) != len(rows):
         raise ValueError("the postings do not belong together")
     return FullText(
-        numbers=numbers, starts=np.asarray(starts), rows=rows, counts=counts, lengths=lengths, norms=_norms(lengths)
+        numbers=numbers,
+        starts=np.asarray(starts),
+        rows=rows,
+        counts=counts,
+        lengths=lengths,
+        norms=length_norms(lengths),
     )
+
+
+def length_norms(lengths: Rows) -> NDArray[np.float32]:
+    """See `FullText.norms`.
+
+    Args:
+        lengths: Terms of each chunk, shape (n_chunks,).
+    """
+    mean = float(lengths.mean()) if len(lengths) else 1.0
+    norms: NDArray[np.float32] = (K1 * (1 - B + B * np.asarray(lengths, np.float32) / max(mean, 1.0))).astype(
+        np.float32
+    )
+    return norms
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
@@ -186,11 +204,3 @@ def _places(stay: _Stay, new: _New) -> NDArray[np.intp]:
 
 def _starts(n_postings: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(n_postings)]).astype(np.int64)
-
-
-def _norms(lengths: Rows) -> NDArray[np.float32]:
-    mean = float(lengths.mean()) if len(lengths) else 1.0
-    norms: NDArray[np.float32] = (K1 * (1 - B + B * np.asarray(lengths, np.float32) / max(mean, 1.0))).astype(
-        np.float32
-    )
-    return norms

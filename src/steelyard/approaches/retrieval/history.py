@@ -5,7 +5,7 @@ The ledger takes its setup from the last whole build, and its upkeep from the up
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -80,21 +80,36 @@ class Upkeep:
 
 
 def record_build(folder: Path, build: IndexBuild, *, at: datetime) -> None:
-    """Add a build to the history. Of looks in a row that found nothing new only the last is kept, with all seconds.
+    """Add a build to the history that lies beside an index.
 
     Raises:
         StorageFailed: It cannot be written.
     """
-    lines = list(_lines(folder))
+    write_history(folder, with_build(list(_lines(folder)), build, at=at))
+
+
+def with_build(lines: Sequence[dict[str, Any]], build: IndexBuild, *, at: datetime) -> list[dict[str, Any]]:
+    """A history and one more build. Of looks in a row that found nothing new only the last is kept, with all seconds."""
+    kept = list(lines)
     shape = {
         "at": at.isoformat(timespec="seconds"),
         **{key: value for key, value in asdict(build).items() if key != "skipped"},
     }
-    if lines and lines[-1]["reused"] and build.reused:
-        shape["seconds"] += lines.pop()["seconds"]
+    if kept and kept[-1]["reused"] and build.reused:
+        shape["seconds"] += kept.pop()["seconds"]
+    return [*kept, shape]
+
+
+def write_history(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Write a whole history into the folder of an index.
+
+    Raises:
+        StorageFailed: It cannot be written.
+    """
     part = folder / f"{_FILE}.part.txt"
     try:
-        part.write_bytes(b"".join(orjson.dumps(one, option=orjson.OPT_APPEND_NEWLINE) for one in (*lines, shape)))
+        folder.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"".join(orjson.dumps(one, option=orjson.OPT_APPEND_NEWLINE) for one in lines))
         part.replace(folder / _FILE)
     except OSError as error:
         problem = Problem(what=f"the history of the index cannot be written ({error.strerror})", where=str(folder))

@@ -15,7 +15,15 @@ from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.files import Seen
 from steelyard.approaches.retrieval.fulltext import merge_full_text, save_full_text
 from steelyard.approaches.retrieval.history import IndexBuild, record_build
-from steelyard.approaches.retrieval.planning import REBUILD, Effort, Layout, check_embedder, made_by, plan_update
+from steelyard.approaches.retrieval.planning import (
+    REBUILD,
+    Effort,
+    Embedding,
+    Layout,
+    check_embedder,
+    made_by,
+    plan_update,
+)
 from steelyard.approaches.retrieval.search import KnowledgeIndex
 from steelyard.approaches.retrieval.store import (
     FORMAT,
@@ -30,13 +38,10 @@ from steelyard.approaches.retrieval.store import (
     writing,
 )
 from steelyard.approaches.retrieval.versions import Dated, Versions, number_versions
-from steelyard.approaches.retrieval.words import count_tokens
 from steelyard.errors import InputError, Problem
 from steelyard.models.embeddings import Embed
 
 _MADE_BY = made_by(FORMAT)
-_BATCH = 1024
-"""Chunks embedded at a time: many, since only texts of one length share a call of the model."""
 
 
 def build_knowledge_index(
@@ -189,16 +194,11 @@ class _Vectors:
                 file.seek(out.offset + first * out.strides[0])
                 file.write(self._old.vectors[old_first : old_first + n].data)
         waiting = self._copy_known(out)
-        texts = list(waiting)
-        started = time.perf_counter()
-        for at in range(0, len(texts), _BATCH):
-            self._say(f"embedding documents: {at:,} of {len(texts):,} chunks")
-            batch = texts[at : at + _BATCH]
-            for text, vector in zip(batch, self._embed.embed(batch), strict=True):
-                out[waiting[text]] = vector
+        embedding = Embedding(list(waiting), self._embed, self._say)
+        for text, vector in embedding:
+            out[waiting[text]] = vector
         out.flush()
-        seconds = time.perf_counter() - started if texts else 0.0
-        return Effort(len(texts), sum(count_tokens(text) for text in texts), seconds)
+        return embedding.effort
 
     def _copy_known(self, out: np.ndarray) -> dict[str, list[int]]:
         """Copy vectors of texts the old index knows; returns the other texts, each with the rows it stands in."""

@@ -6,7 +6,8 @@ Every store of chunks is updated from the same plan, so all of them hold the sam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,12 +24,14 @@ from steelyard.approaches.retrieval.files import Seen
 from steelyard.approaches.retrieval.history import IndexBuild
 from steelyard.approaches.retrieval.store import ChunkStore, IndexedDocument, Manifest
 from steelyard.approaches.retrieval.versions import Dated, Versions, number_versions
-from steelyard.approaches.retrieval.words import WORDS
+from steelyard.approaches.retrieval.words import WORDS, count_tokens
 from steelyard.errors import InputError, Problem
 from steelyard.models.embeddings import Embed
 
 REBUILD = "steelyard retrieval index DIR"
 """The command that makes an index anew."""
+_BATCH = 1024
+"""Chunks embedded at a time: many, since only texts of one length share a call of the model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +156,31 @@ def plan_update(
         is_same=before is not None and before.manifest.digest == manifest.digest and _keys(seen) == _keys(files),
         skipped=(*knowledge.skipped, *versions.notes),
     )
+
+
+class Embedding:
+    """Texts of an update, embedded batch by batch, and what that took."""
+
+    def __init__(self, texts: Sequence[str], embed: Embed, say: Callable[[str], None]) -> None:
+        self._texts = texts
+        self._embed = embed
+        self._say = say
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Each text with its vector."""
+        for at in range(0, len(self._texts), _BATCH):
+            self._say(f"embedding documents: {at:,} of {len(self._texts):,} chunks")
+            batch = self._texts[at : at + _BATCH]
+            started = time.perf_counter()
+            vectors = self._embed.embed(batch)
+            self.seconds += time.perf_counter() - started
+            yield from zip(batch, vectors, strict=True)
+
+    @property
+    def effort(self) -> Effort:
+        """What it took."""
+        return Effort(len(self._texts), sum(map(count_tokens, self._texts)), self.seconds)
 
 
 def check_embedder(made_with: str, embed: Embed, where: str) -> None:

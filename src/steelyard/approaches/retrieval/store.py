@@ -276,6 +276,18 @@ def write_chunks(part: Path, lines: Iterable[bytes], digests: NDArray[np.void]) 
     np.save(part / "chunks.digests.npy", digests, allow_pickle=False)
 
 
+def read_document(said: dict[str, Any]) -> IndexedDocument:
+    """A document from its plain shape."""
+    facts = said.pop("facts")
+    for key in ("valid_from", "valid_to"):
+        facts[key] = date.fromisoformat(facts[key]) if facts[key] else None
+    facts["access"] = tuple(facts["access"])
+    facts["metadata"] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in facts["metadata"].items()
+    }
+    return IndexedDocument(**said, facts=Facts(**facts))
+
+
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
@@ -289,7 +301,7 @@ def _open(path: Path) -> Generation:
     with (path / "chunks.jsonl").open("rb") as file:
         # Not closed: it lives as long as the index that reads from it.
         lines: bytes | mmap.mmap = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if starts[-1] else b""
-    documents = tuple(_document(one) for one in said["documents"])
+    documents = tuple(read_document(one) for one in said["documents"])
     n_chunks = len(starts) - 1
     full_text = open_full_text(path)
     sizes = {len(digests), len(vectors), len(full_text.lengths), sum(one.n_chunks for one in documents)}
@@ -306,17 +318,6 @@ def _open(path: Path) -> Generation:
         full_text=full_text,
         lines=lines,
     )
-
-
-def _document(said: dict[str, Any]) -> IndexedDocument:
-    facts = said.pop("facts")
-    for key in ("valid_from", "valid_to"):
-        facts[key] = date.fromisoformat(facts[key]) if facts[key] else None
-    facts["access"] = tuple(facts["access"])
-    facts["metadata"] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in facts["metadata"].items()
-    }
-    return IndexedDocument(**said, facts=Facts(**facts))
 
 
 def _flush(path: Path) -> None:
