@@ -23,7 +23,7 @@ from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.fulltext import FullText, merge_full_text
 from steelyard.approaches.retrieval.history import IndexBuild, read_upkeep, record_build
 from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index, open_knowledge_index
-from steelyard.approaches.retrieval.search import KnowledgeIndex, Retriever, SearchSettings, question_text
+from steelyard.approaches.retrieval.search import KnowledgeIndex, SearchSettings, question_text
 from steelyard.errors import InputError, StudyLocked
 from steelyard.models.embeddings import HashingEmbedder
 
@@ -106,13 +106,6 @@ def test_k_and_the_token_budget_bound_what_is_given(tmp_path: Path) -> None:
     assert index.search("leave", SearchSettings(tokens=1)) == []
 
 
-def test_a_reranker_decides_the_order(tmp_path: Path) -> None:
-    index, _ = build(study(tmp_path))
-    found = index.search("leave", rerank=lambda question, texts: [float("Hotels" in text) for text in texts])
-    assert found[0].document == "docs/travel.md"
-    assert found[0].legs["rerank"].rank == 1
-
-
 def test_questions_without_words_and_words_nobody_knows_are_harmless(tmp_path: Path) -> None:
     index, _ = build(study(tmp_path))
     assert index.search("   ") == []
@@ -124,22 +117,6 @@ def test_a_case_becomes_one_question() -> None:
     fields = {"question": "Who pays?", "country": "FR", "n": 3, "empty": None}
     assert question_text(fields) == "Who pays?\nFR\n3"
     assert question_text(fields, ["country", "missing"]) == "FR"
-
-
-def test_a_retriever_asks_with_the_fields_it_was_told(tmp_path: Path) -> None:
-    """And its digest tells documents and settings apart."""
-    index, _ = build(study(tmp_path))
-    fields = {"question": "hotels a night", "signature": "parental leave in France " * 5}
-    retriever = Retriever(index=index, settings=SearchSettings(k=1), fields=("question",))
-    assert [passage.document for passage in retriever.search(fields)] == ["docs/travel.md"]
-    assert [passage.document for passage in replace(retriever, fields=()).search(fields)] == ["docs/leave.md"]
-    changed, _ = build(study(tmp_path, other="# Other\n\nnew\n"))
-    others = [
-        replace(retriever, fields=()),
-        replace(retriever, settings=SearchSettings(k=2)),
-        replace(retriever, index=changed),
-    ]
-    assert len({one.digest for one in (retriever, *others)}) == 4
 
 
 def test_injection_text_is_found_like_any_other_and_changes_nothing_else(tmp_path: Path) -> None:

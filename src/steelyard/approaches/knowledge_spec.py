@@ -9,6 +9,8 @@ from pydantic import ConfigDict, Field, model_validator
 from steelyard.models.spec import Section
 
 Context = Literal["search", "all", "gold"]
+LATE_INTERACTION = "late_interaction"
+"""The reranker that needs no endpoint."""
 FilterValue = str | int | float | bool
 
 

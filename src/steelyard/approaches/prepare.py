@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.approaches.approach import Prepared, Setup
 from steelyard.approaches.asking import Asking
 from steelyard.approaches.examples import usable_examples
-from steelyard.approaches.knowledge_spec import KnowledgeUse
+from steelyard.approaches.knowledge_spec import LATE_INTERACTION, KnowledgeUse
 from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.prompted import Prompted, fingerprint
 from steelyard.approaches.prompting import ChooseExamples
@@ -30,6 +30,9 @@ from steelyard.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from steelyard.approaches.retrieval.context import PreparedKnowledge
+    from steelyard.approaches.retrieval.lookup import EndpointRerank
+    from steelyard.approaches.retrieval.queries import QueryWriter
+    from steelyard.approaches.retrieval.rerank import LateInteraction
 
 
 def prepare(name: str, spec: ApproachSpec, bench: Workbench) -> Prepared:
@@ -149,7 +152,10 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
             prompt=lambda case: prompting.converse(case).messages,
             target=prompting.target,
             bench=replace(bench, train=without_repeats(usable_examples(bench.train, bench.task))),
+            where=f"study.yaml:approaches.{name}.tuning",
         )
+        # The adapter's digest stands for its settings; how often it was kept on the way changes no answer.
+        spec = spec.model_copy(update={"tuning": None})
         adapter, adapter_digest = tuned.path, tuned.digest
         setups.append(tuned.setup)
     asking.warn_of_length(name, prompting)
@@ -173,12 +179,13 @@ def _knowledge(name: str, spec: ApproachSpec, facts: EndpointFacts, bench: Workb
     problems = [
         Problem(what=f"there is no input field {field!r}", where=where, hint=f"there is: {', '.join(known)}")
         for known in (bench.task.input_fields,)
-        for field in (*(spec.knowledge.question or ()), *_day_field(spec.knowledge))
+        for field in (*_fields_asked(spec), *_day_field(spec.knowledge))
         if field not in known
     ]
     if spec.is_ceiling and not bench.gold:
         hint = "name documents in a column `sources`, or passages in cases.passages"
         problems.append(Problem(what="no case names the passages that hold its answer", where=where, hint=hint))
+    problems += _unknown_reranker(spec.knowledge, bench, where)
     if problems:
         raise InputError(problems)
     from steelyard.approaches.retrieval.context import NoPassages, PreparedKnowledge, prepare_knowledge
@@ -198,7 +205,49 @@ def _knowledge(name: str, spec: ApproachSpec, facts: EndpointFacts, bench: Workb
         room=room,
         gold=bench.gold,
         say=bench.say,
+        writer=_query_writer(spec, facts, bench, where),
+        rerank=_reranker(spec.knowledge, bench),
     )
+
+
+def _fields_asked(spec: ApproachSpec) -> tuple[str, ...]:
+    """Names that must be input fields; with steps, `STEP.FIELD` is theirs, which the workflow checks."""
+    has_steps = spec.workflow is not None and spec.workflow.steps is not None
+    named = (spec.knowledge.question if spec.knowledge is not None else None) or ()
+    return tuple(name for name in named if not (has_steps and "." in name))
+
+
+def _query_writer(spec: ApproachSpec, facts: EndpointFacts, bench: Workbench, where: str) -> QueryWriter | None:
+    """What asks the approach's own model for search queries, where it is to."""
+    if spec.knowledge is None or not spec.knowledge.queries:
+        return None
+    from steelyard.approaches.retrieval.queries import query_writer
+
+    asking = Asking(bench=bench, endpoint=spec.model, facts=facts)
+    return query_writer(asking.question, bench.task, spec.knowledge.queries, where=f"{where}.queries")
+
+
+def _reranker(use: KnowledgeUse, bench: Workbench) -> LateInteraction | EndpointRerank | None:
+    if use.rerank is None:
+        return None
+    from steelyard.approaches.retrieval.lookup import EndpointRerank
+    from steelyard.approaches.retrieval.rerank import LateInteraction
+    from steelyard.models.embeddings import EmbedPieces
+
+    if use.rerank != LATE_INTERACTION:
+        return EndpointRerank(endpoint=use.rerank, model=bench.endpoints[use.rerank].model)
+    embed = bench.embedder()
+    assert isinstance(embed, EmbedPieces), "the built-in embedder gives vectors of word pieces"
+    return LateInteraction(embed)
+
+
+def _unknown_reranker(use: KnowledgeUse, bench: Workbench, where: str) -> list[Problem]:
+    known = [LATE_INTERACTION, *(name for name in bench.endpoints if name != "local")]
+    if use.rerank is None or use.rerank in known:
+        return []
+    close = difflib.get_close_matches(use.rerank, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+    return [Problem(what=f"there is no reranker {use.rerank!r}", where=f"{where}.rerank", hint=hint)]
 
 
 def _day_field(use: KnowledgeUse) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from steelyard.approaches.approach import Ask
 from steelyard.approaches.examples import expected_output, shortened
 from steelyard.approaches.images import load_images
 from steelyard.approaches.templates import PromptText
@@ -22,15 +23,38 @@ ChooseExamples = Callable[[CaseInput], Sequence[Case]]
 """The examples for one case, most similar first; never the case itself."""
 
 
+class LookedUp(NamedTuple):
+    """What was found in documents for a case."""
+
+    sources: tuple[str, ...] = ()
+    """Ids of the passages, best first."""
+    shown: tuple[Mapping[str, Any], ...] = ()
+    """The passages as templates see them."""
+    notes: tuple[str, ...] = ()
+    """What the look-up had to do without."""
+    problem: str | None = None
+    """Why the case cannot be looked up at all."""
+
+
 class FindPassages(Protocol):
     """Looks documents up for a case."""
 
-    def passages(self, case: CaseInput) -> Sequence[Any]:
-        """What is found, best first; each with an `id`."""
+    async def passages(self, case: CaseInput, ask: Ask, steps: Mapping[str, Any] | None = None) -> LookedUp:
+        """What is found; models are asked through `ask`, and what they fail to do is a note.
+
+        Args:
+            case: What the model sees.
+            ask: The engine's door to models.
+            steps: Outputs of earlier steps by name.
+        """
         ...
 
-    def shown(self, passages: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
-        """The same as templates see it."""
+    def passages_without_asking(self, case: CaseInput) -> LookedUp:
+        """The same where there is no engine, as for training.
+
+        Raises:
+            InputError: A model would have to be asked, or the case cannot be looked up.
+        """
         ...
 
 
@@ -56,7 +80,13 @@ class Prompting:
     folder: Path = Path()
     """The study folder, which paths of pictures start from."""
 
-    def converse(self, case: CaseInput, steps: Mapping[str, Any] | None = None) -> Conversation:
+    async def look_up(self, case: CaseInput, ask: Ask, steps: Mapping[str, Any] | None = None) -> LookedUp | None:
+        """What documents say of a case; `None` where the prompt shows none."""
+        return await self.find_passages.passages(case, ask, steps) if self.find_passages is not None else None
+
+    def converse(
+        self, case: CaseInput, steps: Mapping[str, Any] | None = None, found: LookedUp | None = None
+    ) -> Conversation:
         """The conversation up to the answer.
 
         A train case is never its own example, so that training on these conversations does not show the answer.
@@ -64,9 +94,11 @@ class Prompting:
         Args:
             case: What the model sees.
             steps: Outputs of earlier steps, for the user message about the case itself; examples have none.
+            found: What was looked up for it; left out, that is done here, without asking a model.
 
         Raises:
-            InputError: The template cannot be filled in with this case, or a picture of it cannot be read.
+            InputError: The template cannot be filled in with this case, a picture of it cannot be read, or a model would
+                have to be asked to look it up.
         """
         fixed = [example for example in self.fixed if example.id != case.id]
         fixed_ids = {example.id for example in fixed}
@@ -82,8 +114,8 @@ class Prompting:
         sources = tuple(example.id for example in nearest)
         shown: Sequence[Mapping[str, Any]] | None = None
         if self.find_passages is not None:
-            passages = self.find_passages.passages(case)
-            shown, sources = self.find_passages.shown(passages), tuple(one.id for one in passages)
+            looked_up = found if found is not None else self.find_passages.passages_without_asking(case)
+            shown, sources = looked_up.shown, looked_up.sources
         messages.append(Message("user", self.text.user(case.fields, steps, shown), images=self._images(case.fields)))
         return Conversation(tuple(messages), sources)
 

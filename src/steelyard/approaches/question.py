@@ -24,12 +24,12 @@ itself may be what does not add up. Of several valid outputs the one that fails 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from steelyard.approaches.approach import Ask
-from steelyard.approaches.prompting import Prompting
+from steelyard.approaches.prompting import LookedUp, Prompting
 from steelyard.approaches.tools import OwnTool, run_tools
 from steelyard.approaches.workflow.checks import Check, failed_checks
 from steelyard.cases.case import CaseInput
@@ -38,6 +38,8 @@ from steelyard.models.calls import Attempt, AttemptStatus, ChatRequest, Message
 from steelyard.task.output import ParsedOutput, parse_output, validate
 from steelyard.task.task import Task
 
+LookUp = Callable[[CaseInput, Ask, Mapping[str, Any] | None], Awaitable[LookedUp | None]]
+"""Looks documents up for a case, with the outputs of earlier steps."""
 RESAMPLE_TEMPERATURE = 0.7
 _MAX_FED_BACK = 2000
 """Characters of an unusable answer that are shown to the model again."""
@@ -111,6 +113,7 @@ class Question:
         steps: Mapping[str, Any] | None = None,
         seed: int = 0,
         temperature: float | None = None,
+        look_up: LookUp | None = None,
     ) -> Reply:
         """Ask, read, and where an answer cannot be used ask again.
 
@@ -122,12 +125,16 @@ class Question:
             steps: Outputs of earlier steps, for the template.
             seed: Added to the seed, for samples of one question.
             temperature: In place of the question's own.
+            look_up: Looks documents up where others do that for several questions; left out, `Prompting.look_up`.
         """
+        found = await (look_up or self.prompting.look_up)(case, ask, steps)
+        if found is not None and found.problem is not None:
+            return Reply(output=None, valid=False, as_it_came=False, problem=found.problem)
         try:
-            conversation = self.prompting.converse(case, steps)
+            conversation = self.prompting.converse(case, steps, found)
         except InputError as error:  # a template that cannot be filled in with this case, or a picture that is none
             return Reply(output=None, valid=False, as_it_came=False, problem=error.problems[0].what)
-        tries = _Tries(self, case)
+        tries = _Tries(self, case, notes=found.notes if found is not None else ())
         await self._go_on(
             tries, conversation.messages, conversation.messages, ask,
             steps=(step, repair_step), seed=self.seed + seed,
@@ -144,6 +151,7 @@ class Question:
         step: str,
         steps: Mapping[str, Any] | None = None,
         as_it_came: bool,
+        look_up: LookUp | None = None,
     ) -> Reply:
         """Check an output that came from elsewhere, and ask for a better one while it fails.
 
@@ -154,12 +162,14 @@ class Question:
             step: Name of the calls in the transcript; all of them are extra ones.
             steps: Outputs of earlier steps, for the template.
             as_it_came: Whether the answers behind the output were valid as they came.
+            look_up: As for `put`.
         """
         tries = _Tries(self, case, as_it_came=as_it_came)
         problem = validate(output, self.task)
         objection = tries.take(ParsedOutput(output=output, valid=problem is None, as_it_came=False, problem=problem))
         if objection is not None and self.repairs:
-            conversation = self.prompting.converse(case, steps).messages
+            found = await (look_up or self.prompting.look_up)(case, ask, steps)
+            conversation = self.prompting.converse(case, steps, found).messages
             said = self._objection(conversation, self.prompting.text.target(output), objection)
             await self._go_on(
                 tries, conversation, said, ask,
@@ -279,14 +289,16 @@ class _Tries:
 
     __slots__ = ("_as_it_came", "_best", "_case", "_failed", "_problem", "_question", "notes")
 
-    def __init__(self, question: Question, case: CaseInput, *, as_it_came: bool | None = None) -> None:
+    def __init__(
+        self, question: Question, case: CaseInput, *, as_it_came: bool | None = None, notes: Sequence[str] = ()
+    ) -> None:
         self._question = question
         self._case = case
         self._as_it_came = as_it_came
         self._best: ParsedOutput | None = None
         self._failed: list[str] = []
         self._problem: str | None = None
-        self.notes: list[str] = []
+        self.notes = list(notes)
 
     def take(self, read: ParsedOutput) -> str | None:
         """Look at one more answer; returns what is wrong with it."""

@@ -7,9 +7,9 @@ meet in one index.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,20 @@ class Embed(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of length 1, shape (n_texts, n_dimensions), in the order of the texts."""
+        ...
+
+
+@runtime_checkable
+class EmbedPieces(Protocol):
+    """Turns texts into a vector for each of their word pieces, as late interaction compares them."""
+
+    @property
+    def identity(self) -> str:
+        """Which model and weights; equal identities give interchangeable vectors."""
+        ...
+
+    def embed_pieces(self, texts: Sequence[str]) -> list[Vectors]:
+        """Of each text the vectors of its word pieces: length 1, shape (n_pieces, n_dimensions)."""
         ...
 
 
@@ -67,6 +81,23 @@ class MiniLM:
         Only texts of the same number of word pieces share a call, so that a text's vector does not depend on padding.
         """
         vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
+        for positions, hidden in self._forward(texts):
+            vectors[positions] = _unit(hidden.mean(axis=1))
+        return vectors
+
+    def embed_pieces(self, texts: Sequence[str]) -> list[Vectors]:
+        """Of each text the vectors of its word pieces in their context: length 1, shape (n_pieces, 384).
+
+        The marks of beginning and end are no pieces of the text: an empty text has none, shape (0, 384).
+        """
+        pieces: list[Vectors] = [np.zeros((0, DIMENSIONS), dtype=np.float32)] * len(texts)
+        for positions, hidden in self._forward(texts):
+            for position, rows in zip(positions, _unit(hidden[:, 1:-1]), strict=True):
+                pieces[position] = rows
+        return pieces
+
+    def _forward(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Vectors]]:
+        """Run the model: positions of texts of one length, and their hidden states, shape (n_texts, n_pieces, 384)."""
         encoded = self._tokenizer.encode_batch(list(texts))
         by_length: dict[int, list[int]] = {}
         for position, one in enumerate(encoded):
@@ -75,17 +106,11 @@ class MiniLM:
             size = max(1, BATCH_TOKENS // length)
             for start in range(0, len(positions), size):
                 batch = positions[start : start + size]
-                vectors[batch] = self._forward(np.array([encoded[i].ids for i in batch], dtype=np.int64))
-        return vectors
-
-    def _forward(self, ids: NDArray[np.int64]) -> Vectors:
-        feed: dict[str, Any] = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        if "token_type_ids" in self._inputs:
-            feed["token_type_ids"] = np.zeros_like(ids)
-        hidden = self._session.run(None, feed)[0]  # (n_texts, n_pieces, 384)
-        mean: Vectors = hidden.mean(axis=1)
-        unit: Vectors = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-        return unit
+                ids = np.array([encoded[i].ids for i in batch], dtype=np.int64)
+                feed: dict[str, Any] = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+                if "token_type_ids" in self._inputs:
+                    feed["token_type_ids"] = np.zeros_like(ids)
+                yield batch, self._session.run(None, feed)[0]
 
 
 def load_embedder(*, threads: int = 1, progress: Callable[[int, int], None] | None = None) -> MiniLM:
@@ -134,6 +159,16 @@ class Remembering:
         self._known.update(zip(new, self._inner.embed(new), strict=True))
         return np.stack([self._known[text] for text in texts])
 
+    def embed_pieces(self, texts: Sequence[str]) -> list[Vectors]:
+        """As the embedder inside does it, always anew.
+
+        Raises:
+            TypeError: It gives no vectors of word pieces.
+        """
+        if not isinstance(self._inner, EmbedPieces):
+            raise TypeError(f"{self._inner.identity} gives no vectors of word pieces")
+        return self._inner.embed_pieces(texts)
+
 
 class HashingEmbedder:
     """A fake for tests: counts of character 3-grams, hashed into 384 places. No weights, the same on every machine."""
@@ -151,5 +186,16 @@ class HashingEmbedder:
             for at in range(len(padded) - 2):
                 digest = hashlib.blake2b(padded[at : at + 3].encode(), digest_size=4).digest()
                 vectors[row, int.from_bytes(digest, "little") % DIMENSIONS] += 1.0
-        unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return unit
+        return _unit(vectors)
+
+    def embed_pieces(self, texts: Sequence[str]) -> list[Vectors]:
+        """A vector for each word, the same in any context."""
+        return [self.embed(text.split()) for text in texts]
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _unit(rows: Vectors) -> Vectors:
+    unit: Vectors = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    return unit

@@ -12,12 +12,17 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from steelyard.approaches.approach import Ask
 from steelyard.approaches.knowledge_spec import KnowledgeSpec, KnowledgeUse
+from steelyard.approaches.prompting import LookedUp
 from steelyard.approaches.retrieval.building import build_index
 from steelyard.approaches.retrieval.document_index import DocumentIndex
 from steelyard.approaches.retrieval.history import read_upkeep
+from steelyard.approaches.retrieval.lookup import EndpointRerank, Lookup, StepField
 from steelyard.approaches.retrieval.metadata import Facts
-from steelyard.approaches.retrieval.search import Passage, Retriever, SearchSettings
+from steelyard.approaches.retrieval.queries import QueryWriter
+from steelyard.approaches.retrieval.rerank import LateInteraction
+from steelyard.approaches.retrieval.search import Passage, SearchSettings
 from steelyard.approaches.retrieval.words import count_tokens
 from steelyard.cases.case import CaseInput, GoldText
 from steelyard.errors import InputError, Problem
@@ -166,6 +171,8 @@ def prepare_knowledge(
     room: int | None,
     gold: Mapping[str, tuple[GoldText, ...]],
     say: Callable[[str], None],
+    writer: QueryWriter | None = None,
+    rerank: LateInteraction | EndpointRerank | None = None,
 ) -> PreparedKnowledge:
     """Bring the index of the documents up to date, and say how it is searched.
 
@@ -178,6 +185,8 @@ def prepare_knowledge(
         room: Tokens that instructions and answer leave of the model's context; `None` where not known.
         gold: Gold passages by case id; one without text stands for its whole document.
         say: Shows one line of progress.
+        writer: Asks the model for search queries.
+        rerank: Orders what is found anew.
 
     Raises:
         InputError: Documents are not as they must be, or the index was made with another embedder.
@@ -197,7 +206,8 @@ def prepare_knowledge(
         full_text_weight=use.full_text_weight,
         filters={name: tuple(one) if isinstance(one, list) else one for name, one in use.filters.items()},
     )
-    asked = tuple(use.question or (name for name in fields if name != use.as_of))
+    named = use.question or [name for name in fields if name != use.as_of]
+    own = tuple(name for name in named if name in fields)
     card = {
         "folder": folder.name,
         "digest": index.digest,
@@ -210,12 +220,27 @@ def prepare_knowledge(
         "tokens_shown_at_most": fits,
     }
     context = KnowledgeContext(
-        retriever=Retriever(index=index, settings=settings, fields=asked),
+        lookup=Lookup(
+            index=index,
+            settings=settings,
+            fields=own or tuple(name for name in fields if name != use.as_of),
+            steps=steps_named(named, fields),
+            is_question_searched=bool(own),
+            writer=writer,
+            rerank=rerank,
+            candidates=use.candidates,
+        ),
         use=use,
         gold=gold if use.context == "gold" else {},
         room=fits,
     )
     return PreparedKnowledge(context, seconds, build.reused, card)
+
+
+def steps_named(names: Sequence[str], fields: Sequence[str]) -> tuple[StepField, ...]:
+    """What is no input field among the names of what is searched for: fields of steps, as `STEP.FIELD`."""
+    parts = (name.partition(".") for name in names if name not in fields)
+    return tuple((step, field) for step, _, field in parts)
 
 
 def something_like_passages() -> list[dict[str, Any]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from steelyard.approaches.retrieval.metadata import Facts, Value
-from steelyard.approaches.retrieval.store import Generation, IndexedDocument
+from steelyard.approaches.retrieval.store import ChunkStore, IndexedDocument
 from steelyard.approaches.retrieval.versions import Versions
 from steelyard.models.embeddings import Embed
 
@@ -22,11 +21,10 @@ RANK_OFFSET = 10
 """Of reciprocal rank fusion: a leg gives its weight / (offset + rank). On real questions 10 finds more than the usual 60
 (docs/decisions/0015-retrieval-index.md)."""
 _KEPT_MASKS = 64
+_READ_AT_ONCE = 32
 
 Filters = Mapping[str, Value | Sequence[Value]]
 """By metadata key the value a document must have, or values of which it must have one."""
-Rerank = Callable[[str, Sequence[str]], Sequence[float]]
-"""From a question and texts to one score a text, higher is better."""
 Leg = Literal["full_text", "dense", "rerank"]
 
 
@@ -36,7 +34,7 @@ class Found(NamedTuple):
     rank: int
     """1 is best."""
     score: float
-    """BM25; cosine; or what the reranker says."""
+    """BM25; cosine; or what a reranker says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +84,7 @@ class SearchSettings:
 class KnowledgeIndex:
     """The chunks of all documents, ready to be searched."""
 
-    generation: Generation
+    generation: ChunkStore
     versions: Versions
     study: Path
     """The study folder: a document whose file is gone is never shown."""
@@ -119,7 +117,6 @@ class KnowledgeIndex:
         vector: NDArray[np.float32] | None = None,
         as_of: date | None = None,
         access: Sequence[str] = (),
-        rerank: Rerank | None = None,
     ) -> list[Passage]:
         """The passages that answer a question best, best first.
 
@@ -129,7 +126,6 @@ class KnowledgeIndex:
             vector: The question's embedding, shape (n_dimensions,), length 1; left out, it is embedded here.
             as_of: Day on which documents must hold; left out, the newest versions, whatever their dates.
             access: Tags of who asks: a document is shown only to who has all of its tags.
-            rerank: Orders the best candidates anew; what it says decides.
 
         Returns:
             At most `k` passages; equally good ones in the order of the index.
@@ -141,36 +137,33 @@ class KnowledgeIndex:
         n_candidates = max(settings.candidates, settings.k)
         legs: dict[Leg, dict[int, Found]] = {}
         if settings.full_text_weight > 0:
-            scores = self.generation.full_text.scores(question)
-            legs["full_text"] = _best(scores, mask, n_candidates, above=0.0)
+            legs["full_text"] = _ranked(self.generation.by_words(question, mask, n_candidates))
         if settings.full_text_weight < 1:
-            scores = self.generation.vectors @ (self.embed.embed([question])[0] if vector is None else vector)
-            legs["dense"] = _best(scores, mask, n_candidates, above=-np.inf)
+            asked = self.embed.embed([question])[0] if vector is None else vector
+            legs["dense"] = _ranked(self.generation.by_vector(asked, mask, n_candidates))
         weights: dict[Leg, float] = {"full_text": settings.full_text_weight, "dense": 1 - settings.full_text_weight}
         fused: dict[int, float] = {}
         for leg, found in legs.items():
             for row, (rank, _) in found.items():
                 fused[row] = fused.get(row, 0.0) + weights[leg] / (RANK_OFFSET + rank)
         order = sorted(fused, key=lambda row: (-fused[row], row))
-        found_ones = (self._passage(row, fused[row], legs) for row in order)
+        found_ones = (self._passage(row, chunk, fused[row], legs) for row, chunk in self._chunks(order))
         there = (passage for passage in found_ones if (self.study / passage.source).exists())
-        return _within(there if rerank is None else _reranked(question, list(there), rerank), settings)
+        return within(there, k=settings.k, tokens=settings.tokens)
 
     def passages(self, document: str) -> list[Passage]:
         """All passages of a document in its order, for a gold context; none where there is no such document."""
         rows = (
             row for one in self.documents if one.id == document for row in range(one.first, one.first + one.n_chunks)
         )
-        return [self._passage(row, 0.0, {}) for row in rows]
+        return [self._passage(row, chunk, 0.0, {}) for row, chunk in self._chunks(list(rows))]
 
     def places(self, document: str) -> dict[str, int]:
         """Ids of all passages of a document, with their places in the index."""
-        return {
-            self.generation.chunk(row)["id"]: row
-            for one in self.documents
-            if one.id == document
-            for row in range(one.first, one.first + one.n_chunks)
-        }
+        rows = [
+            row for one in self.documents if one.id == document for row in range(one.first, one.first + one.n_chunks)
+        ]
+        return {chunk["id"]: row for row, chunk in self._chunks(rows)}
 
     # Private
 
@@ -188,9 +181,16 @@ class KnowledgeIndex:
             self.masks[key] = None if shown.all() else shown[self.document_of]
         return self.masks[key]
 
-    def _passage(self, row: int, score: float, legs: Mapping[Leg, Mapping[int, Found]]) -> Passage:
+    def _chunks(self, rows: Sequence[int]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Rows with their chunks, read some at a time, since mostly only the first are wanted."""
+        for at in range(0, len(rows), _READ_AT_ONCE):
+            some = rows[at : at + _READ_AT_ONCE]
+            yield from zip(some, self.generation.chunks(some), strict=True)
+
+    def _passage(
+        self, row: int, chunk: Mapping[str, Any], score: float, legs: Mapping[Leg, Mapping[int, Found]]
+    ) -> Passage:
         document = self.documents[self.document_of[row]]
-        chunk = self.generation.chunk(row)
         return Passage(
             id=chunk["id"],
             document=document.id,
@@ -203,32 +203,6 @@ class KnowledgeIndex:
             source=document.source,
             facts=document.facts,
         )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Retriever:
-    """An index with the settings of one approach: from the input of a case to passages."""
-
-    index: KnowledgeIndex
-    settings: SearchSettings = SearchSettings()
-    fields: tuple[str, ...] = ()
-    """Input fields that make up the question; left out, all."""
-    rerank: Rerank | None = None
-    reranker: str = ""
-    """Which one it is, for the digest."""
-
-    @property
-    def digest(self) -> str:
-        """Content address of documents, cutting, embedder and settings: what an approach's answers rest on."""
-        body = [self.index.digest, self.settings, self.fields, self.reranker, RANK_OFFSET]
-        return hashlib.blake2b(orjson.dumps(body), digest_size=16).hexdigest()
-
-    def search(
-        self, fields: Mapping[str, Any], *, as_of: date | None = None, access: Sequence[str] = ()
-    ) -> list[Passage]:
-        """The passages for a case, best first; see `KnowledgeIndex.search`."""
-        question = question_text(fields, self.fields)
-        return self.index.search(question, self.settings, as_of=as_of, access=access, rerank=self.rerank)
 
 
 def question_text(fields: Mapping[str, Any], names: Sequence[str] = ()) -> str:
@@ -245,50 +219,12 @@ def question_text(fields: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     return "\n".join(text for text in texts if text.strip())
 
 
-# ---- private --------------------------------------------------------------------------------------------------------
-
-
-def _best(scores: NDArray[np.float32], mask: NDArray[np.bool_] | None, n: int, *, above: float) -> dict[int, Found]:
-    """The best rows, best first; equal ones in the order of the rows."""
-    if mask is not None:
-        scores = np.where(mask, scores, np.float32(-np.inf))
-    if len(scores) > n:
-        # All that reach the n-th best score, so that which of equals is taken does not depend on the partition.
-        limit = np.partition(scores, len(scores) - n)[len(scores) - n]
-        rows = np.flatnonzero((scores >= limit) & (scores > above))
-    else:
-        rows = np.flatnonzero(scores > above)
-    rows = rows[np.argsort(-scores[rows], kind="stable")][:n]
-    return {int(row): Found(rank, float(scores[row])) for rank, row in enumerate(rows, 1)}
-
-
-def _matches(facts: Facts, filters: Filters) -> bool:
-    for key, wanted in filters.items():
-        held = facts.metadata.get(key)
-        allowed = wanted if isinstance(wanted, list | tuple) else (wanted,)
-        if held is None or not any(one in allowed for one in (held if isinstance(held, tuple) else (held,))):
-            return False
-    return True
-
-
-def _reranked(question: str, passages: Sequence[Passage], rerank: Rerank) -> list[Passage]:
-    if not passages:
-        return []
-    said = rerank(question, [f"{_heading(passage)}\n{passage.text}" for passage in passages])
-    if len(said) != len(passages):
-        raise ValueError(f"the reranker gave {len(said)} scores for {len(passages)} texts")
-    order = sorted(range(len(passages)), key=lambda place: (-said[place], place))
-    return [
-        replace(passages[place], legs={**passages[place].legs, "rerank": Found(rank, float(said[place]))})
-        for rank, place in enumerate(order, 1)
-    ]
-
-
-def _within(passages: Iterable[Passage], settings: SearchSettings) -> list[Passage]:
+def within(passages: Iterable[Passage], *, k: int, tokens: int | None) -> list[Passage]:
+    """The first `k` of passages; one of more tokens than are left is passed over for a smaller one."""
     found: list[Passage] = []
-    left = settings.tokens
+    left = tokens
     for passage in passages:
-        if len(found) >= settings.k:
+        if len(found) >= k:
             break
         if left is not None:
             if passage.n_tokens > left:
@@ -298,6 +234,23 @@ def _within(passages: Iterable[Passage], settings: SearchSettings) -> list[Passa
     return found
 
 
-def _heading(passage: Passage) -> str:
+def heading(passage: Passage) -> str:
+    """Title, headings and the day since when it holds."""
     since = f" (since {passage.facts.valid_from})" if passage.facts.valid_from else ""
     return " > ".join((passage.title, *passage.headings)) + since
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _ranked(best: Sequence[tuple[int, float]]) -> dict[int, Found]:
+    return {row: Found(rank, score) for rank, (row, score) in enumerate(best, 1)}
+
+
+def _matches(facts: Facts, filters: Filters) -> bool:
+    for key, wanted in filters.items():
+        held = facts.metadata.get(key)
+        allowed = wanted if isinstance(wanted, list | tuple) else (wanted,)
+        if held is None or not any(one in allowed for one in (held if isinstance(held, tuple) else (held,))):
+            return False
+    return True
