@@ -344,7 +344,7 @@ async def test_a_tuned_model_is_trained_on_the_prompt_it_will_get(
 
     seen: dict[str, tuple[tuple[Message, ...], str]] = {}
 
-    def train(spec: object, *, prompt: PromptOf, target: TargetOf, bench: Workbench) -> lora.TunedAdapter:
+    def train(spec: object, *, prompt: PromptOf, target: TargetOf, bench: Workbench, where: str) -> lora.TunedAdapter:
         seen.update({str(case.input["text"]): (prompt(case.visible()), target(case)) for case in bench.train})
         setup = Setup(seconds=3600.0, cost_usd=0.05, n_examples=9, reused=False, card={"base": "tiny"})
         return lora.TunedAdapter(path=tmp_path / "adapter.gguf", digest="ada", setup=setup)

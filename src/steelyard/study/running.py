@@ -35,7 +35,8 @@ from steelyard.study.endpoints import hosted_endpoints, unsent, unsent_endpoints
 from steelyard.study.file import StudyFile
 from steelyard.study.marking import judges_of, scorer
 from steelyard.study.material import Material
-from steelyard.study.optimised import Optimised, in_force
+from steelyard.study.optimised import Optimised
+from steelyard.study.optimised_file import in_force
 from steelyard.study.racing import Rounds, complete_after_all
 from steelyard.study.record import read_record, run_record
 from steelyard.study.results import RunEstimate, RunResult
@@ -43,6 +44,7 @@ from steelyard.study.retrieving import answers_by_day
 from steelyard.study.scoring import journal_path, no_such_approach
 from steelyard.study.talk import Talk
 from steelyard.study.till import StudyTill
+from steelyard.study.trainable import refuse_untrainable
 from steelyard.task.task import Task
 
 
@@ -135,6 +137,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
     with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
         hosted_ones = hosted_endpoints(file, plan.task, plan.specs, budget)
         bench = workbench(plan, say=say, till=StudyTill(journal=journal, budget=budget))
+        refuse_untrainable(plan.specs, file=file, task=plan.task, train=plan.material.splits.train)
         prepared = {name: prepare(name, spec, bench) for name, spec in plan.specs.items()}
         compute = compute_price(file).provenance
         prices = {name: one.endpoint.price.provenance for name, one in hosted_ones.items()} | {"local": compute}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +14,15 @@ from urllib.parse import quote
 
 from steelyard.approaches.approach import Prepared
 from steelyard.approaches.asking import Asking
-from steelyard.approaches.examples import expected_output, usable_examples
+from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.prompted import Prompted
 from steelyard.approaches.prompting import Prompting
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.till import Till
-from steelyard.approaches.tuning.audit import Review, audit_training, training_refusals
+from steelyard.approaches.tuning.audit import Review, audit_training
 from steelyard.approaches.tuning.repeats import without_repeats
 from steelyard.approaches.workbench import Workbench
-from steelyard.cases.case import Case
 from steelyard.engine.budget import Budget
 from steelyard.engine.journal import Journal
 from steelyard.engine.lock import study_lock
@@ -38,6 +36,7 @@ from steelyard.study.running import Plan, plan_run, workbench
 from steelyard.study.scoring import journal_path
 from steelyard.study.talk import Talk
 from steelyard.study.till import StudyTill
+from steelyard.study.trainable import label_of, refuse_untrainable
 from steelyard.study.tuning_results import Audited, Measured, Tuned
 
 if TYPE_CHECKING:
@@ -103,16 +102,7 @@ def tune_approach(study: Study, approach: str, *, export: str | Path | None = No
     with study_lock(study.folder), _counting_money(study) as till:
         ground = _ground(study, approach, say, till)
         cases = without_repeats(usable_examples(ground.bench.train, ground.bench.task))
-        problems = training_refusals(
-            cases,
-            ground.target,
-            task=ground.bench.task,
-            max_tokens=ground.max_tokens,
-            context_tokens=ground.context_tokens,
-            where=ground.where,
-        )
-        if problems:
-            raise InputError(problems)
+        refuse_untrainable({approach: ground.spec}, file=study.file, task=study.task, train=study.material.splits.train)
         prepared = prepare(approach, ground.spec, ground.bench)
         say.end()
         if export is not None:
@@ -193,11 +183,6 @@ def _ground(study: Study, approach: str, say: Talk, till: Till | None = None) ->
     is_head = spec.tuning.method == "head"
     prompting = None if is_head else deployed_prompting(approach, spec, bench)
 
-    def label(case: Case) -> str:
-        values = expected_output(case, bench.task)
-        (value,) = values.values() if len(values) == 1 else (values,)
-        return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
     facts = bench.endpoints.get(spec.model)
     return _Ground(
         spec=spec,
@@ -208,7 +193,7 @@ def _ground(study: Study, approach: str, say: Talk, till: Till | None = None) ->
         max_tokens=spec.tuning.max_tokens if spec.tuning.method == "lora" else None,
         seed=spec.tuning.seed,
         context_tokens=facts.context_tokens if facts is not None and not is_head else None,
-        target=label if prompting is None else prompting.target,
+        target=label_of(bench.task) if prompting is None else prompting.target,
         prompt=None if prompting is None else lambda case: prompting.converse(case).messages,
     )
 
