@@ -168,6 +168,22 @@ def test_re_indexing_follows_its_cadence() -> None:
     assert "reindexing" not in [line.name for line in never.lines]
 
 
+def test_an_index_of_documents_costs_what_its_updates_were_measured_to_take() -> None:
+    """900 s a month at 2 USD an hour, unless a plan says otherwise; not watched yet is unknown and in no sum."""
+    watched = replace(FACTS["retrieval"], index_usd_per_hour=2.0, index_seconds_per_month=900.0)
+    found = ledger(OUTCOMES, watched, MoneySpec())
+    check(found)
+    line = line_of(found, "reindexing")
+    assert line.term == "upkeep"
+    assert line.usd_per_month.value == pytest.approx(0.5)
+    assert line.inputs["index_seconds_per_month"].provenance.kind == "measured"
+    assert usd_of(ledger(OUTCOMES, watched, MONEY), "reindexing") == pytest.approx(4 * 0.4)
+    unwatched = ledger(OUTCOMES, replace(watched, index_seconds_per_month=None), MoneySpec())
+    check(unwatched)
+    assert line_of(unwatched, "reindexing").usd_per_month.unknown_because is not None
+    assert "Re-indexing as documents change" in str(unwatched.total_usd_per_month.provenance)
+
+
 def test_looking_for_a_prompt_is_paid_once() -> None:
     """Three dollars over ten months; not known is said, not counted as nothing without a word."""
     assert usd_of(ledger(OUTCOMES, FACTS["retrieval"], MONEY), "search") == pytest.approx(0.3)

@@ -123,8 +123,15 @@ def test_a_study_without_documents_has_no_such_part() -> None:
 
 def _words(page: str) -> str:
     """What a reader of a page sees."""
-    found: list[str] = []
-    parser = HTMLParser()
-    parser.handle_data = found.append  # type: ignore[method-assign]
-    parser.feed(page)
-    return " ".join(" ".join(found).split())
+    reader = _Reader()
+    reader.feed(page)
+    return " ".join(" ".join(reader.found).split())
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)

@@ -17,7 +17,7 @@ from steelyard.economics.costs import (
 )
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.economics.spec import MoneySpec, source_of
-from steelyard.figures import Figure, Provenance, weakest
+from steelyard.figures import MEASURED, Figure, Provenance, weakest
 
 Reach = tuple[float | None, float | None]
 """Lower and upper end; `None` where there is none."""
@@ -71,6 +71,8 @@ def figures_of(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> dict[str
         ("maintenance_hours_per_month", facts.maintenance_hours_per_month, facts.stated_by),
         ("search_cost_usd", facts.search_cost_usd, facts.price),
         ("index_cost_usd", index_cost_usd(facts), weakest([facts.price, facts.stated_by])),
+        ("index_usd_per_hour", facts.index_usd_per_hour, weakest([facts.price, facts.stated_by])),
+        ("index_seconds_per_month", facts.index_seconds_per_month, MEASURED),
         ("batch_discount", facts.batch_discount, facts.price),
         ("cached_saving_usd_per_task", facts.cached_saving_usd_per_task, basis.variable_usd.provenance),
     )

@@ -110,7 +110,7 @@ def cost_model(facts: ApproachFacts, measured: Estimates, money: MoneySpec) -> C
         one_retraining = money.curation_hours_per_retraining * wage + facts.setup_cost_usd + evaluation
         upkeep += money.hosting_usd_per_month + retrainings_per_year(facts, money) / 12 * one_retraining
     if "retrieval" in facts.levers:
-        upkeep += money.reindex_per_month * (index_cost_usd(facts) or 0.0)
+        upkeep += reindexing_usd(facts, money) or 0.0
     setup = (
         hours_of(facts, money, "authoring_hours") * wage
         + facts.n_labels * money.labelling_seconds_per_case / 3600 * wage
@@ -166,6 +166,15 @@ def index_cost_usd(facts: ApproachFacts) -> float | None:
     if facts.index_cost_usd is not None:
         return facts.index_cost_usd
     return None if is_tuned(facts) else facts.setup_cost_usd
+
+
+def reindexing_usd(facts: ApproachFacts, money: MoneySpec) -> float | None:
+    """What keeping the index of an approach up to date takes in a month: as planned, else as measured, else unknown."""
+    if not money.reindex_per_month:
+        seconds, price = facts.index_seconds_per_month, facts.index_usd_per_hour
+        return None if seconds is None or price is None else seconds / 3600 * price
+    once = index_cost_usd(facts)
+    return None if once is None else money.reindex_per_month * once
 
 
 def is_tuned(facts: ApproachFacts) -> bool:

@@ -30,6 +30,8 @@ _LABELS = {
     "setup_cost_usd": "training and indexing in USD",
     "search_cost_usd": "looking for prompt and settings in USD",
     "index_cost_usd": "building the index again in USD",
+    "index_usd_per_hour": "the machine that keeps the index up to date in USD per hour",
+    "index_seconds_per_month": "seconds of updates of the index per month",
     "batch_discount": "batch discount",
     "cached_saving_usd_per_task": "saved by prompt caching per task in USD",
     "review_seconds": "review seconds",

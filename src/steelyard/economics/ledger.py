@@ -87,6 +87,11 @@ class ApproachFacts:
     index_cost_usd: float | None = None
     """Machine cost of building its index again in USD; `None` takes that of its preparation, unless it trains too.
     Counted `money.reindex_per_month` times for approaches that pull the retrieval lever."""
+    index_usd_per_hour: float | None = None
+    """Price of the machine that keeps its index of documents up to date; `None` reads no documents."""
+    index_seconds_per_month: float | None = None
+    """Machine seconds a month that updates of this index take, from the measured churn of the documents; `None` where
+    nobody has watched them for long enough. Counted unless `money.reindex_per_month` plans it."""
     price: Provenance = MEASURED
     """Where the price of its calls came from; `quoted` ones can go stale."""
     batch_discount: float | None = None

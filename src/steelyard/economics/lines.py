@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from steelyard.economics.basis import Basis, figures_of, hours_formula, shown_of
-from steelyard.economics.costs import SECONDS_PER_MONTH, index_cost_usd, is_tuned, retrainings_per_year
+from steelyard.economics.costs import SECONDS_PER_MONTH, is_tuned, reindexing_usd, retrainings_per_year
 from steelyard.economics.formulas import evaluate, names_in
 from steelyard.economics.ledger import ApproachFacts, LedgerLine, TermName
 from steelyard.economics.spec import MoneySpec
@@ -117,16 +117,8 @@ def _rules(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> Iterator[_Ru
             working="{retrainings:g} a year × ({money__curation_hours_per_retraining:g} h × "
             + f"{_WAGE} + {training} + ${{evaluation_usd:.4f}} evaluation)",
         )
-    if "retrieval" in facts.levers and money.reindex_per_month:
-        because = "what indexing costs apart from training is not known" if index_cost_usd(facts) is None else None
-        yield _Rule(
-            name="reindexing",
-            term="upkeep",
-            label="Re-indexing",
-            formula="money__reindex_per_month * index_cost_usd",
-            working="{money__reindex_per_month:g} a month × ${index_cost_usd:.4f}",
-            unknown_because=because,
-        )
+    if "retrieval" in facts.levers:
+        yield from _reindexing(facts, money)
     if facts.changes is not None:
         yield _Rule(
             name="changes",
@@ -216,6 +208,29 @@ def _rules_apart(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> Iterat
             label="Judging the evaluation (not a cost of the task)",
             formula="n_cases * judge_usd_per_case / money__horizon_months",
             working="{n_cases:,.0f} cases × ${judge_usd_per_case:.6f}" + _OVER_HORIZON,
+        )
+
+
+def _reindexing(facts: ApproachFacts, money: MoneySpec) -> Iterator[_Rule]:
+    """Keeping an index up to date: as often as planned, else as the documents were seen to change."""
+    is_unknown = reindexing_usd(facts, money) is None
+    if money.reindex_per_month:
+        yield _Rule(
+            name="reindexing",
+            term="upkeep",
+            label="Re-indexing",
+            formula="money__reindex_per_month * index_cost_usd",
+            working="{money__reindex_per_month:g} a month × ${index_cost_usd:.4f}",
+            unknown_because="what indexing costs apart from training is not known" if is_unknown else None,
+        )
+    elif facts.index_usd_per_hour is not None:
+        yield _Rule(
+            name="reindexing",
+            term="upkeep",
+            label="Re-indexing as documents change",
+            formula="index_seconds_per_month / 3600 * index_usd_per_hour",
+            working="{index_seconds_per_month:.1f} s of updates a month × ${index_usd_per_hour:.4f}/h",
+            unknown_because="how often documents change was not watched for a day yet" if is_unknown else None,
         )
 
 

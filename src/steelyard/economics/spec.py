@@ -70,7 +70,8 @@ class MoneySpec(Section):
     hosting_usd_per_month: NotNegative = 0.0
     """Rent for serving a tuned model of your own; counted for approaches that pull the tuning lever."""
     reindex_per_month: NotNegative = 0.0
-    """How often documents or examples are indexed again; counted for approaches that pull the retrieval lever."""
+    """How often documents or examples are indexed again; counted for approaches that pull the retrieval lever. Left out,
+    the index of documents costs what its updates were measured to take."""
     batch_share: Share = 0.0
     """Share of tasks that can wait a day; they get the `batch_discount` of a price, where there is one."""
     assumed_range: Annotated[float, Field(ge=1, le=10)] = 1.5

@@ -53,6 +53,8 @@ _MEANINGS = {
     "setup_cost_usd": "Machine cost of preparing it, once.",
     "search_cost_usd": "Calls spent looking for its prompt and settings, once.",
     "index_cost_usd": "Machine cost of building its index again.",
+    "index_usd_per_hour": "Price of the machine that keeps its index up to date.",
+    "index_seconds_per_month": "Seconds in which its index follows the documents, at their measured churn.",
     "authoring_hours": "Hours of a person's work to build it, once.",
     "maintenance_hours_per_month": "Hours of a person's work to keep it.",
 }

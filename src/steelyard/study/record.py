@@ -64,6 +64,7 @@ class ApproachRecord:
             paid: The price of its endpoint when it ran, where it has one.
             now: The same as study.yaml has it now.
         """
+        index = _index_card(setup)
         return ApproachFacts(
             name=self.name,
             levers=self.levers,
@@ -71,7 +72,9 @@ class ApproachRecord:
             n_labels=setup.n_examples if setup else 0,
             setup_seconds=setup.seconds if setup else 0.0,
             setup_cost_usd=setup.cost_usd if setup else None,
-            index_cost_usd=_index_cost(setup),
+            index_cost_usd=index.get("cost_usd"),
+            index_usd_per_hour=_hourly(index),
+            index_seconds_per_month=index.get("seconds_per_month"),
             is_ceiling=self.is_ceiling,
             search_cost_usd=self.search["cost_usd"] if self.search else 0.0,
             price=self.price,
@@ -192,10 +195,15 @@ def settings_of(study: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found | ({"knowledge": study.get("knowledge")} if reads else {})
 
 
-def _index_cost(setup: Setup | None) -> float | None:
-    """Machine cost of the index of documents in USD; `None` where there is none."""
-    cost: float | None = ((setup.card or {}).get("knowledge") or {}).get("cost_usd") if setup else None
-    return cost
+def _index_card(setup: Setup | None) -> Mapping[str, Any]:
+    """What is known of the index of documents; empty where there is none."""
+    return ((setup.card or {}).get("knowledge") or {}) if setup else {}
+
+
+def _hourly(index: Mapping[str, Any]) -> float | None:
+    """Price of an hour of the machine that made an index, in USD."""
+    usd, seconds = index.get("cost_usd"), index.get("seconds")
+    return usd / seconds * 3600 if usd is not None and seconds else None
 
 
 def _step_costs(steps: Sequence[StepSums], n_outcomes: int) -> tuple[StepCost, ...]:
