@@ -20,7 +20,7 @@ from steelyard.approaches.fakes import ScriptedAsk
 from steelyard.approaches.head_spec import HeadTuningSpec
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.spec import ApproachSpec, Lever
-from steelyard.approaches.tuning.head import Head, HeadApproach, prepare_head
+from steelyard.approaches.tuning.head import HeadApproach, prepare_head
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import Case, CaseInput
 from steelyard.errors import InputError
@@ -185,7 +185,7 @@ def test_too_little_to_learn_from_is_refused(tmp_path: Path) -> None:
         prepare_head("head", SPEC, workbench(tmp_path, train=one))
     with pytest.raises(InputError, match=r"at least two labels, and there is none"):
         prepare_head("head", SPEC, workbench(tmp_path))
-    free = replace(workbench(tmp_path, train=cases(30, seed=1)), task=replace(TASK, labels=()))
+    free = replace(workbench(tmp_path, train=cases(30, seed=1)), task=triage_task(labels=None))
     with pytest.raises(InputError, match=r"approaches\.head\.tuning.*this task has none\n.*method: lora"):
         prepare_head("head", SPEC, free)
 
@@ -195,21 +195,6 @@ def test_max_examples_bounds_the_training_set(bench: Workbench) -> None:
     small = prepare_head("head", SPEC.model_copy(update={"max_examples": 30}), bench)
     assert small.setup.n_examples == 30
     assert small.approach.fingerprint != prepare_head("head", SPEC, bench).approach.fingerprint
-
-
-def test_a_higher_temperature_only_lowers_confidence() -> None:
-    """Calibration never changes the answer."""
-    rng = np.random.default_rng(0)
-    weights, bias = rng.normal(size=(3, 4)).astype(np.float32), np.zeros(3, np.float32)
-    sure, unsure = (
-        Head(labels=("a", "b", "c"), weights=weights, bias=bias, temperature=temperature).probabilities(
-            np.eye(4, dtype=np.float32)
-        )
-        for temperature in (1.0, 3.0)
-    )
-    np.testing.assert_array_equal(sure.argmax(axis=1), unsure.argmax(axis=1))
-    assert (sure.max(axis=1) > unsure.max(axis=1)).all()
-    np.testing.assert_allclose(unsure.sum(axis=1), 1)
 
 
 def _approach_spec() -> ApproachSpec:

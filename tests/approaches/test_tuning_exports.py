@@ -22,13 +22,11 @@ from steelyard.approaches.tuning.exports import (
     chats,
     merge_gguf,
     write_configs,
-    write_head,
     write_lora,
     write_readme,
     write_training_files,
 )
 from steelyard.approaches.tuning.gguf_adapter import write_gguf, write_peft
-from steelyard.approaches.tuning.head import Head
 from steelyard.approaches.tuning.llama import Llama, module_sizes
 from steelyard.errors import InputError
 from steelyard.models.calls import Image, Message
@@ -156,23 +154,6 @@ def test_llama_cpp_serves_the_merged_model_as_base_and_adapter(tmp_path: Path) -
     assert len(common) >= 4
     assert max(abs(merged[token] - together[token]) for token in common) < 0.25
     assert max(abs(merged.get(token, -20.0) - p) for token, p in alone.items()) > 0.3
-
-
-def test_a_head_says_the_same_from_its_exported_files(tmp_path: Path) -> None:
-    """Its matrix and the rule written beside it give the probabilities of the head."""
-    from safetensors.numpy import load_file
-
-    rng = np.random.default_rng(0)
-    weights, bias = rng.normal(size=(3, 8)).astype(np.float32), rng.normal(size=3).astype(np.float32)
-    head = Head(labels=("a", "b", "ç"), weights=weights, bias=bias, temperature=0.7)
-    write_head(tmp_path / "head", head, embedder="mini@1", input_fields=("text",), field="label")
-    tensors = load_file(tmp_path / "head" / "head.safetensors")
-    facts = json.loads((tmp_path / "head" / "head.json").read_text(encoding="utf-8"))
-    assert (facts["labels"], facts["embedder"], facts["field"]) == (["a", "b", "ç"], "mini@1", "label")
-    embedding = rng.normal(size=(5, 8)).astype(np.float32)
-    raw = (embedding @ tensors["weights"].T + tensors["bias"]) / facts["temperature"]
-    shares = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(shares, head.probabilities(embedding), rtol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------ training data

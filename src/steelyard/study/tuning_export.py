@@ -16,12 +16,12 @@ from steelyard.approaches.tuning.exports import (
     Examples,
     chats,
     write_configs,
-    write_head,
     write_lora,
     write_readme,
     write_training_files,
 )
 from steelyard.approaches.tuning.head import HeadApproach
+from steelyard.approaches.tuning.head_export import write_head
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import Case
 from steelyard.errors import Problem, StorageFailed
@@ -83,7 +83,8 @@ def _export_head(folder: Path, approach: HeadApproach) -> None:
         approach.head,
         embedder=approach.embed.identity,
         input_fields=approach.input_fields,
-        field=approach.field,
+        field=approach.space.field,
+        out_of_scope=approach.out_of_scope,
     )
 
 

@@ -17,13 +17,13 @@ import orjson
 from steelyard.approaches.tuning import configs
 from steelyard.approaches.tuning.examples import PromptOf, TargetOf
 from steelyard.approaches.tuning.gguf_adapter import gguf_tensors, read_peft
+from steelyard.approaches.tuning.head_export import USE as HEAD_USE
 from steelyard.cases.case import Case
 from steelyard.errors import InputError, Problem
 from steelyard.models.calls import Message
 
 if TYPE_CHECKING:
     from steelyard.approaches.tuning.base_model import BaseModel
-    from steelyard.approaches.tuning.head import Head
 
 
 class Chat(NamedTuple):
@@ -177,24 +177,6 @@ def merge_gguf(path: Path, base: BaseModel, adapter: Mapping[str, Any], *, scale
     writer.close()
 
 
-def write_head(folder: Path, head: Head, *, embedder: str, input_fields: Sequence[str], field: str) -> None:
-    """Write a head as `head.safetensors` and, with its labels and how to use it, `head.json`."""
-    from safetensors.numpy import save_file
-
-    folder.mkdir(parents=True)
-    tensors = {"weights": np.ascontiguousarray(head.weights), "bias": np.ascontiguousarray(head.bias)}
-    save_file(tensors, folder / "head.safetensors")
-    facts = {
-        "labels": list(head.labels),
-        "temperature": head.temperature,
-        "embedder": embedder,
-        "input_fields": list(input_fields),
-        "field": field,
-        "rule": "softmax((embedding @ weights.T + bias) / temperature)",
-    }
-    (folder / "head.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
 # ---- what is what ---------------------------------------------------------------------------------------------------
 
 
@@ -228,10 +210,7 @@ _USES: Final = {
         "For llama.cpp: `llama-server -m BASE.gguf --lora gguf/adapter.gguf` with the base it was trained on, or"
         " `llama-server -m gguf/merged.gguf` with the adapter merged in (changed layers in float16)."
     ),
-    "head": (
-        "A linear classifier on sentence embeddings: `head.json` names the embedder, the labels in the order of the"
-        " rows, and the rule that turns an embedding into probabilities."
-    ),
+    "head": HEAD_USE,
     "openai": "Training and validation files for hosts that offer fine-tuning jobs in the OpenAI format.",
     "together-fireworks": (
         "Training and validation files for Together (`together files upload`) and Fireworks (`firectl dataset create`)."
