@@ -20,7 +20,7 @@ from steelyard.approaches.search import UNCHANGED, plan_search
 from steelyard.engine.journal import Journal
 from steelyard.errors import InputError, MissingExtra, RunStopped
 from steelyard.models.stub_server import StubServer
-from steelyard.study.optimised import read_optimised
+from steelyard.study.optimised_file import read_optimised
 from steelyard.study.scoring import journal_path
 from steelyard.study.search_figures import difference_of
 from steelyard.study.study import Study

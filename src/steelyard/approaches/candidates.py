@@ -11,16 +11,39 @@ import json
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from steelyard.approaches.examples import choose_fixed
 from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.approaches.search_spec import OptimiseSpec
+from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.templates import MANY_FIELDS_USER, ONE_FIELD_USER
 from steelyard.cases.case import Case
 from steelyard.task.task import Task
 
 AS_WRITTEN = "as written"
+
+
+class Tried(Protocol):
+    """Anything a search can try in place of what an approach has: a prompt, or a way to look passages up."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables; different for all of a search."""
+        ...
+
+    @property
+    def place(self) -> str | None:
+        """Where its own words stand in study.yaml, for messages; `None` where it has none."""
+        ...
+
+    def put_into(self, approach: ApproachSpec) -> ApproachSpec:
+        """The approach with it."""
+        ...
+
+    def changes(self) -> dict[str, Any]:
+        """What makes the difference: name of a section of study.yaml, and what stands in it."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +62,14 @@ class Candidate:
     def name(self) -> str:
         """What it is called in tables."""
         return f"{self.wording}, {self.examples}"
+
+    def put_into(self, approach: ApproachSpec) -> ApproachSpec:
+        """The approach with this prompt."""
+        return approach.model_copy(update={"prompt": self.prompt})
+
+    def changes(self) -> dict[str, Any]:
+        """What makes the difference, as study.yaml has it."""
+        return {"prompt": self.prompt.model_dump(mode="json", exclude_defaults=True)}
 
 
 class ExampleSet(NamedTuple):

@@ -149,7 +149,7 @@ def smallest_budget(n_dev: int, *, calls_per_case: int = 1) -> int:
     return 2 * min(MIN_FIRST_CASES, n_dev) * calls_per_case
 
 
-def standing(plan: SearchPlan, scores: Mapping[int, Sequence[float]], lengths: Sequence[int]) -> Standing:
+def standing(plan: SearchPlan, scores: Mapping[int, Sequence[float]], lengths: Sequence[float]) -> Standing:
     """Where a search stands, from the scores so far.
 
     Args:
@@ -174,7 +174,7 @@ def standing(plan: SearchPlan, scores: Mapping[int, Sequence[float]], lengths: S
     return Standing(round=len(plan.rounds), left=left, n_cases=n_before, dropped=dropped)
 
 
-def winner(now: Standing, scores: Mapping[int, Sequence[float]], lengths: Sequence[int]) -> int:
+def winner(now: Standing, scores: Mapping[int, Sequence[float]], lengths: Sequence[float]) -> int:
     """The candidate to use: the unchanged prompt unless another one still in scores more on the same cases."""
     if not now.n_cases:
         return UNCHANGED

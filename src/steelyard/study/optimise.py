@@ -1,7 +1,7 @@
-"""`steelyard optimise`: search for a better prompt of one approach on train and dev cases.
+"""`steelyard optimise`: search for a better prompt, or better retrieval, of one approach on train and dev cases.
 
 Trials go through the engine like everything else: journalled under the approach's name with the fingerprint of the
-prompt tried and the split `dev` (trial calls on train cases: `train`), so each is paid once, a search that was killed
+prompt or settings tried and the split `dev` (trial calls on train cases: `train`), so each is paid once, a search that was killed
 goes on from where it was, and a ceiling on calls or money holds. The test split is never asked.
 """
 
@@ -24,10 +24,12 @@ from steelyard.engine.progress import progress_for
 from steelyard.errors import BudgetReached, RunStopped
 from steelyard.report.format import money
 from steelyard.study.endpoints import hosted_endpoints, unsent_endpoints
-from steelyard.study.halving import Halving
-from steelyard.study.optimised import Optimised, keep_optimised
+from steelyard.study.halving import Halving, PromptHalving
+from steelyard.study.optimised import Optimised
+from steelyard.study.optimised_file import keep_optimised
 from steelyard.study.record import spent_before
 from steelyard.study.reflecting import Reflection
+from steelyard.study.retrieval_search import RetrievalSearch
 from steelyard.study.running import (
     Plan,
     local_endpoint,
@@ -36,7 +38,9 @@ from steelyard.study.running import (
     workbench,
 )
 from steelyard.study.scoring import journal_path
+from steelyard.study.searching import search_id
 from steelyard.study.talk import Talk
+from steelyard.study.till import StudyTill
 
 SEARCH_SCHEMA = "steelyard.search/1"
 """Of what the journal notes when a search begins."""
@@ -101,15 +105,16 @@ def optimise_plan(plan: Plan, approach: str, spec: OptimiseSpec, *, progress: bo
     say = Talk(sys.stderr if progress else None)
     listener = progress_for(quiet=not progress)
     with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
-        kind = Reflection if spec.method == "gepa" else Halving
+        spent_on_it = _spent_on(journal, search_id(plan, approach, spec))
+        budget = _ceiling(plan, spec, spent=journal.spent(), already=spent_on_it)
         note = listener.on_note if listener else None
-        search = kind(plan, approach, spec, workbench(plan, say=_once(say)), journal, note=note)
-        say.end()
-        budget = _ceiling(plan, spec, spent=journal.spent(), already=_spent_on(journal, search.id))
+        bench = workbench(plan, say=_once(say), till=StudyTill(journal=journal, budget=budget))
+        search = _KINDS[spec.method](plan, approach, spec, bench, journal, note=note)
         also = () if spec.reflection_model is None else (spec.reflection_model,)
         hosted = hosted_endpoints(plan.file, plan.task, plan.specs, budget, also=also)
         ended: str | None = None
         work = search.more() if isinstance(search, Halving) else search.first_round()
+        say.end()
         if work:
             journal.record_cases([*plan.material.splits.train, *plan.material.splits.dev])
             study = {
@@ -155,8 +160,7 @@ def estimate_search(plan: Plan, approach: str, spec: OptimiseSpec) -> SearchEsti
     Raises:
         InputError: As for `optimise_plan`.
     """
-    kind = Reflection if spec.method == "gepa" else Halving
-    search = kind(plan, approach, spec, workbench(plan, say=Talk(None)), None, note=None)
+    search = _KINDS[spec.method](plan, approach, spec, workbench(plan, say=Talk(None)), None, note=None)
     first = search.first_round()
     estimate = asyncio.run(dry_run(first, endpoints=unsent_endpoints(plan.file, plan.folder), journal=None))
     likely = estimate.likely_usd
@@ -170,6 +174,12 @@ def estimate_search(plan: Plan, approach: str, spec: OptimiseSpec) -> SearchEsti
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
+
+_KINDS: dict[str, type[PromptHalving | RetrievalSearch | Reflection]] = {
+    "halving": PromptHalving,
+    "gepa": Reflection,
+    "retrieval": RetrievalSearch,
+}
 
 
 def _ceiling(plan: Plan, spec: OptimiseSpec, *, spent: Spent, already: Spent) -> Budget:

@@ -1,43 +1,50 @@
-"""What a search for a better prompt found: kept as a file of the study, used by later runs for as long as it applies."""
+"""What a search for a better prompt, or for better retrieval, found."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
-import orjson
-from pydantic import ValidationError
-
+from steelyard.approaches.knowledge_spec import KnowledgeUse
 from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.approaches.spec import ApproachSpec
-from steelyard.errors import InputError, Problem, StorageFailed
 from steelyard.figures import Figure
-from steelyard.report.format import interval, money, percent, points
-from steelyard.study.file import StudyFile
-from steelyard.study.material import Material
-from steelyard.task.task import Task
+from steelyard.report.format import interval, percent, points
 
 OPTIMISED_SCHEMA = "steelyard.optimised/1"
 FOLDER = Path(".steelyard") / "optimised"
-_SHOWN = 5
-"""Prompts in the printed table; the file has all of them."""
+
+
+class Words(NamedTuple):
+    """How what was searched is spoken of."""
+
+    one: str
+    many: str
+    as_written: str
+    which_stays: str
+
+
+_WORDS = {
+    "prompt": Words("prompt", "prompts", "the prompt as written", "which stays"),
+    "knowledge": Words("retrieval", "settings", "the settings as written", "which stay"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One prompt that was tried."""
+    """One prompt, or one way to look passages up, whose answers were judged."""
 
     name: str
-    prompt: Mapping[str, Any]
-    """The `prompt:` section it stands for."""
+    changes: Mapping[str, Any]
+    """What it stands for: `prompt` or `knowledge`, and that section."""
     fingerprint: str
     prompt_chars: int
     """Characters sent for the first dev case."""
+    prompt_tokens: float | None
+    """Mean over the dev cases done, of all calls together."""
     n_cases: int
     score: float | None
     """Mean score on these cases; `None` where none was scored."""
@@ -48,6 +55,58 @@ class Trial:
     """`None` where a price is unknown."""
     is_finalist: bool
     """Whether it was in to the end, so that it did the same cases as the winner."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranked:
+    """What one way to look passages up finds on dev."""
+
+    name: str
+    knowledge: Mapping[str, Any]
+    """The `retrieval.knowledge:` section it stands for."""
+    recall: float
+    """Share of the gold of a case among all it is shown, mean over cases."""
+    mrr: float
+    prompt_tokens: float
+    """Of the prompt with these passages, estimated; mean over cases."""
+    is_kept: bool
+    """Whether its answers were to be judged, or it is the best where none are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What settings find on dev, which takes no call."""
+
+    n_cases: int
+    """Dev cases that name their gold."""
+    level: Literal["passage", "document"]
+    """Whether gold passages are looked for, or the documents they stand in."""
+    seconds: float
+    """Machine seconds, indexes included."""
+    ranked: tuple[Ranked, ...]
+    """Best first."""
+    difference: Figure
+    """Recall of the best minus that of the settings as written, on the same cases; the interval allows for having tried all."""
+
+    def to_json(self) -> dict[str, Any]:
+        """`finding` of the file."""
+        return {
+            "dev_cases": self.n_cases,
+            "level": self.level,
+            "seconds": self.seconds,
+            "difference": self.difference.to_json(),
+            "settings": [
+                {
+                    "name": one.name,
+                    "knowledge": dict(one.knowledge),
+                    "recall": one.recall,
+                    "mrr": one.mrr,
+                    "prompt_tokens": one.prompt_tokens,
+                    "kept": one.is_kept,
+                }
+                for one in self.ranked
+            ],
+        }
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -77,6 +136,9 @@ class Optimised:
     """What the search has paid for calls, as the budget counts it."""
     ended: str | None = None
     """Why it ended before its last round; `None` where it did not."""
+    finding: Finding | None = None
+    """What settings of retrieval find, where dev cases name their gold."""
+    notes: tuple[str, ...] = ()
 
     @property
     def is_changed(self) -> bool:
@@ -96,9 +158,25 @@ class Optimised:
         return sum(known) if len(known) == len(costs) else None
 
     @property
-    def prompt(self) -> PromptSpec:
-        """The prompt to use."""
-        return PromptSpec.model_validate(self.trials[self.winner].prompt)
+    def words(self) -> Words:
+        """How what was searched is spoken of."""
+        return _WORDS[next(iter(self.trials[0].changes))]
+
+    @property
+    def winning(self) -> PromptSpec | KnowledgeUse:
+        """What is to be used."""
+        changes = self.trials[self.winner].changes
+        if "knowledge" in changes:
+            return KnowledgeUse.model_validate(changes["knowledge"])
+        return PromptSpec.model_validate(changes["prompt"])
+
+    def put_into(self, approach: ApproachSpec) -> ApproachSpec:
+        """The approach with what is to be used."""
+        winning = self.winning
+        if isinstance(winning, PromptSpec):
+            return approach.model_copy(update={"prompt": winning})
+        assert approach.retrieval is not None, "what was found for another approach is not used"
+        return approach.model_copy(update={"retrieval": approach.retrieval.model_copy(update={"knowledge": winning})})
 
     @property
     def is_beyond_chance(self) -> bool:
@@ -108,12 +186,15 @@ class Optimised:
     @property
     def sentence(self) -> str:
         """What the search found, with its figures."""
+        if not self.n_cases and self.finding is not None:
+            return self._found_more(self.finding)
+        words = self.words
         n_compared = sum(one.n_cases > 0 for one in self.trials)
         n_others = n_compared - 1
         if self.rival is None or not self.is_changed:
-            others = f"none of the {n_others} other prompts tried on dev scored"
-            others = others if n_others > 1 else "the other prompt tried on dev did not score"
-            return f"{others} more than the prompt as written, which stays ({self.n_cases} cases to the end)"
+            others = f"none of the {n_others} other {words.many} tried on dev scored"
+            others = others if n_others > 1 else f"the other {words.many.removesuffix('s')} tried on dev did not score"
+            return f"{others} more than {words.as_written}, {words.which_stays} ({self.n_cases} cases to the end)"
         rival, own = self.trials[self.rival], self.trials[0]
         scores = f"{_percent(rival.score)} against {_percent(own.score)} as written"
         gain = points(self.difference.value or 0.0)
@@ -121,8 +202,26 @@ class Optimised:
         certain = "a gain beyond chance" if self.is_beyond_chance else "within what chance can do"
         reach = f" ({reach}, allowing for all that were tried)" if reach else ""
         return (
-            f"of {n_compared} prompts tried on dev {rival.name!r} is best: {scores} on the same {own.n_cases}"
+            f"of {n_compared} {words.many} tried on dev {rival.name!r} is best: {scores} on the same {own.n_cases}"
             f" cases, {gain}{reach}: {certain}"
+        )
+
+    def _found_more(self, found: Finding) -> str:
+        """The sentence where nothing was asked and settings are ranked by what they find."""
+        what = "gold passages" if found.level == "passage" else "gold documents"
+        best, own = found.ranked[0], next((one for one in found.ranked if one.name == self.trials[0].name), None)
+        if not self.is_changed:
+            return (
+                f"no other settings find more {what} on dev than those as written, which stay ({found.n_cases} cases)"
+            )
+        against = f" against {percent(own.recall)} as written" if own is not None else ""
+        reach = interval(found.difference.low, found.difference.high, "points")
+        certain = "beyond chance" if (found.difference.low or 0.0) > 0 else "within what chance can do"
+        gain = f", {points(found.difference.value)}" if found.difference.value is not None else ""
+        reach = f" ({reach}, allowing for all that were tried): {certain}" if reach else ""
+        return (
+            f"of {len(found.ranked)} settings tried on dev {best.name!r} finds most: {percent(best.recall)} of the {what}"
+            f"{against} on the same {found.n_cases} cases{gain}{reach}; answers were not looked at"
         )
 
     def record(self) -> dict[str, Any]:
@@ -138,14 +237,15 @@ class Optimised:
             "sentence": self.sentence,
             "winner": self.winner,
             "rival": self.rival,
-            "prompt": dict(self.trials[self.winner].prompt),
+            **self.trials[self.winner].changes,
             "difference": self.difference.to_json(),
             "trials": [
                 {
                     "name": one.name,
-                    "prompt": dict(one.prompt),
+                    **one.changes,
                     "fingerprint": one.fingerprint,
                     "prompt_chars": one.prompt_chars,
+                    "prompt_tokens": one.prompt_tokens,
                     "cases": one.n_cases,
                     "score": one.score,
                     "success": one.success,
@@ -165,32 +265,14 @@ class Optimised:
             "spent_usd": self.spent_usd,
             "cost_usd": self.cost_usd,
             "ended": self.ended,
+            "finding": self.finding.to_json() if self.finding is not None else None,
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
-        finalists = sorted(
-            (one for one in self.trials if one.is_finalist), key=lambda one: (-(one.score or 0.0), one.prompt_chars)
-        )
-        own = self.trials[0]
-        shown = finalists[:_SHOWN] if own in finalists[:_SHOWN] else [*finalists[: _SHOWN - 1], own]
-        width = max(len("prompt"), *(len(one.name) for one in shown))
-        lines = [f"{'prompt':<{width}}  cases   score  success  schema pass  characters  cost of trying it"]
-        for one in shown:
-            mark = "  <- winner" if one is self.trials[self.winner] else ""
-            lines.append(
-                f"{one.name:<{width}}  {one.n_cases:>5}  {_percent(one.score):>6}  {_percent(one.success):>7}"
-                f"  {_percent(one.schema_pass):>11}  {one.prompt_chars:>10,}  {_money(one.cost_usd):>17}{mark}"
-            )
-        n_out = len(self.trials) - len(shown)
-        if n_out:
-            lines.append(f"({n_out} more prompts were tried; all are in {self.file})")
-        lines.append(self.sentence)
-        if self.ended is not None:
-            lines.append(f"ended early: {self.ended}")
-        calls = f"{self.spent_calls:,} of at most {self.budget_calls:,} calls"
-        of = f" of at most {money(self.budget_usd)}" if self.budget_usd is not None else ""
-        lines.append(f"spent {calls}, {money(self.spent_usd)}{of}; the test cases were not touched")
-        return "\n".join(lines)
+        from steelyard.study.search_table import search_table
+
+        return search_table(self)
 
     __repr__ = __str__
 
@@ -200,155 +282,8 @@ class Optimised:
         return FOLDER / f"{quote(self.approach, safe='')}.json"
 
 
-def found_for(approach: str, file: StudyFile, task: Task, material: Material) -> str:
-    """Digest of all that a search depends on: the approach without its `optimise:`, task, model, train and dev cases."""
-    spec = file.approaches[approach]
-    endpoint = file.models.endpoints.get(spec.model)
-    body: list[Any] = [
-        spec.model_dump(mode="json", exclude={"optimise"}),
-        task.digest(),
-        endpoint.model_dump(mode="json", include={"base_url", "model", "extra_body"}) if endpoint else None,
-        file.models.local.gguf if spec.model == "local" else None,
-        [sorted(case.digest() for case in cases) for cases in (material.splits.train, material.splits.dev)],
-    ]
-    return hashlib.blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
-
-
-class InForce(NamedTuple):
-    """Approaches as a run uses them: with the prompts that searches found."""
-
-    specs: dict[str, ApproachSpec]
-    """Without their `optimise:`, so that what may be tried changes no fingerprint."""
-    searched: dict[str, Optimised]
-    notes: tuple[str, ...]
-
-
-def in_force(
-    specs: Mapping[str, ApproachSpec], *, folder: Path, file: StudyFile, task: Task, material: Material
-) -> InForce:
-    """Put the prompts that searches found into the approaches they were found for.
-
-    Raises:
-        InputError: What a search found cannot be read.
-    """
-    used: dict[str, ApproachSpec] = {}
-    searched: dict[str, Optimised] = {}
-    notes: list[str] = []
-    for name, spec in specs.items():
-        found = read_optimised(name, folder)
-        used[name] = spec.model_copy(update={"optimise": None})
-        if found is None:
-            continue
-        if found.found_for != found_for(name, file, task, material):
-            notes.append(
-                f"{name}: task, cases or the approach were changed after the search for its prompt; it uses the prompt"
-                f" as written (search again: steelyard optimise {folder} --approach {name})"
-            )
-            continue
-        searched[name] = found
-        if found.is_changed:
-            used[name] = used[name].model_copy(update={"prompt": found.prompt})
-            notes.append(f"{name}: uses the prompt a search found, {found.trials[found.winner].name!r} ({found.file})")
-    return InForce(used, searched, tuple(notes))
-
-
-def keep_optimised(found: Optimised, folder: Path) -> Path:
-    """Write it into the study folder, whole or not at all; replaces what an earlier search of the approach found.
-
-    Raises:
-        StorageFailed: It cannot be written.
-    """
-    path = folder / found.file
-    temporary = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(orjson.dumps(found.to_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StorageFailed(Problem(what=f"cannot be written: {error.strerror}", where=str(path))) from error
-    return path
-
-
-def read_optimised(approach: str, folder: Path) -> Optimised | None:
-    """What the last search of an approach found; `None` where there was none.
-
-    Raises:
-        InputError: The file is there but cannot be understood.
-    """
-    path = folder / FOLDER / f"{quote(approach, safe='')}.json"
-    try:
-        data = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise _unusable(path, str(error.strerror)) from error
-    try:
-        shape = orjson.loads(data)
-        if shape["schema"] != OPTIMISED_SCHEMA:
-            raise _unusable(path, f"it says {shape['schema']!r}")
-        found = _from_json(shape)
-        _ = found.prompt
-    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError, ValidationError) as error:
-        raise _unusable(path, f"{type(error).__name__}: {error}".splitlines()[0]) from error
-    return found
-
-
-# ---- private --------------------------------------------------------------------------------------------------------
-
-
-def _from_json(shape: Mapping[str, Any]) -> Optimised:
-    difference = shape["difference"]
-    return Optimised(
-        approach=shape["approach"],
-        found_for=shape["found_for"],
-        winner=shape["winner"],
-        rival=shape["rival"],
-        difference=Figure(
-            value=difference["value"],
-            low=difference["low"],
-            high=difference["high"],
-            unknown_because=difference.get("unknown_because"),
-        ),
-        trials=tuple(
-            Trial(
-                name=one["name"],
-                prompt=one["prompt"],
-                fingerprint=one["fingerprint"],
-                prompt_chars=one["prompt_chars"],
-                n_cases=one["cases"],
-                score=one["score"],
-                success=one["success"],
-                schema_pass=one["schema_pass"],
-                calls=one["calls"],
-                cost_usd=one["cost_usd"],
-                is_finalist=one["finalist"],
-            )
-            for one in shape["trials"]
-        ),
-        n_trial_calls=shape["trial_calls"],
-        trial_cost_usd=shape["trial_cost_usd"],
-        n_dev=shape["dev_cases"],
-        budget_calls=shape["budget_calls"],
-        budget_usd=shape["budget_usd"],
-        spent_calls=shape["spent_calls"],
-        spent_usd=shape["spent_usd"],
-        ended=shape["ended"],
-    )
-
-
-def _unusable(path: Path, why: str) -> InputError:
-    return InputError(
-        Problem(
-            what=f"what a prompt search found cannot be read ({why})",
-            where=str(path),
-            hint="delete the file to use the prompt of study.yaml, or search again",
-        )
-    )
+# ---- private -------------------------------------------------------------------------------------------------------
 
 
 def _percent(rate: float | None) -> str:
     return "-" if rate is None else percent(rate)
-
-
-def _money(usd: float | None) -> str:
-    return "unknown" if usd is None else money(usd)

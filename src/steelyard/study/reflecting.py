@@ -71,7 +71,6 @@ class Reflection(Search):
                     hint=f"give a name under models.endpoints; there are: {known}",
                 )
             )
-        self._study = plan
         self.plan = self._planned()
         self._order = take(self._dev, self.plan.n_cases, spec.seed)
         self._learned_from = take(self._usable, _MOST_LEARNED_FROM, spec.seed) if self._usable else ()

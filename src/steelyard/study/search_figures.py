@@ -1,4 +1,4 @@
-"""Figures of the prompts a search has tried, from their rows in the journal."""
+"""Figures of what a search has tried, from rows in the journal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from steelyard.cases.case import Case
 from steelyard.figures import Figure, unknown
 from steelyard.measure.comparing import pair_up, success_difference
 from steelyard.measure.intervals import mean_interval
-from steelyard.measure.results import ApproachResults, from_rows
+from steelyard.measure.results import ApproachResults, Floats, from_rows
+from steelyard.measure.shares import cluster_codes
 
 Row = Mapping[str, Any]
 """One outcome as `Journal.measurements` gives it."""
@@ -44,6 +46,23 @@ def difference_of(of_rival: Sequence[Row], of_own: Sequence[Row], *, n_tried: in
         low=reach.low if reach else None,
         high=reach.high if reach else None,
     )
+
+
+def mean_difference(of_one: Floats, of_other: Floats, cases: Sequence[Case], *, n_tried: int) -> Figure:
+    """Mean of something in one way minus that in another, on the same cases, with a paired interval.
+
+    Widened for the choice of the best among several, as in `difference_of`.
+
+    Args:
+        of_one: One value a case.
+        of_other: The same of the other way.
+        cases: Parallel to both.
+        n_tried: Ways that were tried.
+    """
+    difference = of_one - of_other
+    cluster = cluster_codes([case.cluster or ("case", case.id) for case in cases])
+    reach = mean_interval(difference, cluster, alpha=0.05 / max(1, n_tried - 1))
+    return Figure(value=float(difference.mean()), low=reach.low if reach else None, high=reach.high if reach else None)
 
 
 def share_of(rows: Sequence[Row], column: str) -> float | None:

@@ -1,4 +1,4 @@
-"""What all searches for a better prompt have in common: the prompts that take part, their outcomes, and the result.
+"""What all searches have in common: the prompts or settings that take part, their outcomes, and the result.
 
 What is decided hangs on the seed and the outcomes in the journal alone, so a search that was killed goes on from there.
 """
@@ -14,10 +14,11 @@ from typing import Any
 import orjson
 
 from steelyard.approaches.approach import Prepared
-from steelyard.approaches.candidates import Candidate, unchanged
+from steelyard.approaches.candidates import Tried, unchanged
 from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.prompted import Prompted
+from steelyard.approaches.prompting import LookedUp
 from steelyard.approaches.search import UNCHANGED, SearchPlan, Standing, mean, standing, winner
 from steelyard.approaches.search_spec import OptimiseSpec
 from steelyard.approaches.spec import ApproachSpec
@@ -28,16 +29,17 @@ from steelyard.engine.journal import Journal
 from steelyard.engine.run import Work
 from steelyard.errors import InputError, Problem
 from steelyard.figures import unknown
-from steelyard.study.optimised import Optimised, Trial, found_for
+from steelyard.study.optimised import Finding, Optimised, Trial
+from steelyard.study.optimised_file import found_for
 from steelyard.study.running import Plan
 from steelyard.study.search_figures import cost_of, difference_of, share_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Entered:
-    """A prompt that takes part."""
+class Entered:
+    """A prompt, or a way to look passages up, that takes part."""
 
-    candidate: Candidate
+    candidate: Tried
     prepared: Prepared
     said: tuple[object, ...]
     """The conversation about the first dev case; prompts that say the same are the same."""
@@ -45,7 +47,7 @@ class _Entered:
 
 
 class Search:
-    """The prompts of a search, what the journal holds of them, and what came of it; how it goes on is for its kinds."""
+    """What a search tries, what the journal holds of it, and what came of it; how it goes on is for its kinds."""
 
     plan: SearchPlan
     """What it asks; known once it has begun."""
@@ -53,6 +55,10 @@ class Search:
     """Calls to a model that rewrites the instruction."""
     reflection_usd: float | None = 0.0
     """What they cost; `None` where a price is unknown."""
+    finding: Finding | None = None
+    """What settings of retrieval find."""
+    notes: tuple[str, ...] = ()
+    """What to know of what was tried."""
 
     def __init__(
         self,
@@ -78,6 +84,7 @@ class Search:
             InputError: The approach has no prompt that can be searched.
         """
         self._name = name
+        self._study = plan
         self._approach = plan.specs[name]
         self._spec = spec
         self._bench = bench
@@ -87,16 +94,15 @@ class Search:
         self._dev = plan.material.splits.dev
         _refuse(name, self._approach, self._dev)
         self._found_for = found_for(name, plan.file, plan.task, plan.material)
-        self.id = _digest([self._found_for, spec.model_dump(mode="json", exclude={"budget_calls", "budget_usd"})])
+        self.id = search_id(plan, name, spec)
         self._usable = usable_examples(bench.train, bench.task)
-        self._per_case = _calls_per_case(self._approach, plan)
-        first = unchanged(self._approach.prompt)
-        self._entered = [self._enter(first)]
+        self._per_case = calls_per_case(self._approach, plan)
+        self._entered = [self._enter(self._as_written())]
         self._order: tuple[Case, ...] = ()
 
     @property
     def written(self) -> Prepared:
-        """The approach with its prompt as written."""
+        """The approach as written."""
         return self._entered[UNCHANGED].prepared
 
     @property
@@ -108,7 +114,7 @@ class Search:
         """How it went."""
         now = self._standing()
         scores = self._scores()
-        lengths = [one.n_chars for one in self._entered]
+        lengths = self._lengths()
         chosen = winner(now, scores, lengths)
         others = [candidate for candidate in now.left if candidate != UNCHANGED]
         rival = chosen if chosen != UNCHANGED else min(
@@ -141,12 +147,22 @@ class Search:
             spent_calls=spent.calls,
             spent_usd=spent.usd,
             ended=ended,
+            finding=self.finding,
+            notes=self.notes,
         )
 
     # Candidates
 
-    def _enter(self, candidate: Candidate) -> _Entered:
-        spec = self._approach.model_copy(update={"prompt": candidate.prompt})
+    def _as_written(self) -> Tried:
+        """What study.yaml has."""
+        return unchanged(self._approach.prompt)
+
+    def _lengths(self) -> list[float]:
+        """How long the prompt of each is; of equals the shorter one goes on."""
+        return [one.n_chars for one in self._entered]
+
+    def _enter(self, candidate: Tried) -> Entered:
+        spec = candidate.put_into(self._approach)
         try:
             prepared = prepare(self._name, spec, self._bench)
         except InputError as error:
@@ -154,8 +170,10 @@ class Search:
                 raise
             raise InputError([replace(problem, where=candidate.place) for problem in error.problems]) from error
         assert isinstance(prepared.approach, Prompted)  # what else there is was refused
-        said = prepared.approach.question.prompting.converse(self._dev[0].visible()).messages
-        return _Entered(
+        # Passages that a model is asked for are not known here.
+        found = LookedUp() if _lookup_calls(spec, self._study) else None
+        said = prepared.approach.question.prompting.converse(self._dev[0].visible(), None, found).messages
+        return Entered(
             candidate=candidate,
             prepared=prepared,
             said=said,
@@ -175,7 +193,7 @@ class Search:
         return self._journal
 
     def _standing(self) -> Standing:
-        return standing(self.plan, self._scores(), [one.n_chars for one in self._entered])
+        return standing(self.plan, self._scores(), self._lengths())
 
     def _scores(self) -> dict[int, list[float]]:
         """By prompt: scores of the cases done, as far as there is no gap."""
@@ -199,18 +217,19 @@ class Search:
             rows.append(by_case[case.id])
         return rows
 
-    def _all_rows(self, one: _Entered, *, split: str) -> list[dict[str, Any]]:
+    def _all_rows(self, one: Entered, *, split: str) -> list[dict[str, Any]]:
         approach = one.prepared.approach
         return list(self._journalled.measurements({approach.name: approach.fingerprint}, split=split))
 
-    def _trial(self, one: _Entered, rows: Sequence[Mapping[str, Any]], *, is_finalist: bool) -> Trial:
+    def _trial(self, one: Entered, rows: Sequence[Mapping[str, Any]], *, is_finalist: bool) -> Trial:
         approach = one.prepared.approach
         sums = self._journalled.step_sums({approach.name: approach.fingerprint}, split="dev")
         return Trial(
             name=one.candidate.name,
-            prompt=one.candidate.prompt.model_dump(mode="json", exclude_defaults=True),
+            changes=one.candidate.changes(),
             fingerprint=approach.fingerprint,
             prompt_chars=one.n_chars,
+            prompt_tokens=share_of(rows, "prompt_tokens"),
             n_cases=len(rows),
             score=share_of(rows, "score"),
             success=share_of(rows, "success"),
@@ -225,7 +244,34 @@ class Search:
             self._note(f"{self._name}: {text}")
 
 
+def search_id(plan: Plan, name: str, spec: OptimiseSpec) -> str:
+    """What a search is known by in the journal: the same one with a larger budget goes on from where it was."""
+    body = [
+        found_for(name, plan.file, plan.task, plan.material),
+        spec.model_dump(mode="json", exclude={"budget_calls", "budget_usd"}),
+    ]
+    return hashlib.blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+
+
+def calls_per_case(approach: ApproachSpec, plan: Plan) -> int:
+    """Calls a case can take at most: looking up, repairs, rounds of tools, judges."""
+    answers = 1 + (approach.workflow.repair if approach.workflow is not None else 0)
+    rounds = 1 + (approach.prompt.tool_rounds if approach.prompt.tools else 0)
+    n_judged = sum(one.kind == "judge" for one in (plan.task.scoring or {}).values())
+    return _lookup_calls(approach, plan) + answers * rounds + n_judged
+
+
 # ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _lookup_calls(approach: ApproachSpec, plan: Plan) -> int:
+    """Calls of looking up at most: to write queries, to embed question and queries, to rerank."""
+    use, knowledge = approach.knowledge, plan.file.knowledge
+    if use is None or knowledge is None or use.context == "gold":
+        return 0
+    is_embedded_elsewhere = getattr(knowledge, "embeddings", None) is not None and use.full_text_weight < 1
+    is_reranked_elsewhere = use.rerank in plan.file.models.endpoints
+    return (use.queries > 0) + is_embedded_elsewhere + is_reranked_elsewhere
 
 
 def _refuse(name: str, approach: ApproachSpec, dev: Sequence[Case]) -> None:
@@ -255,15 +301,3 @@ def _refuse(name: str, approach: ApproachSpec, dev: Sequence[Case]) -> None:
                 hint="give dev a share of the cases",
             )
         )
-
-
-def _calls_per_case(approach: ApproachSpec, plan: Plan) -> int:
-    """Calls a case can take at most: repairs, rounds of tools, judges."""
-    answers = 1 + (approach.workflow.repair if approach.workflow is not None else 0)
-    rounds = 1 + (approach.prompt.tool_rounds if approach.prompt.tools else 0)
-    n_judged = sum(one.kind == "judge" for one in (plan.task.scoring or {}).values())
-    return answers * rounds + n_judged
-
-
-def _digest(body: list[Any]) -> str:
-    return hashlib.blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
