@@ -17,7 +17,7 @@ import orjson
 from steelyard.engine.entries import Spent
 from steelyard.engine.limits import ManagedEndpoint, likely_prompt_tokens
 from steelyard.errors import BudgetReached, InputError, Problem
-from steelyard.models.calls import ChatRequest, Message
+from steelyard.models.calls import ChatRequest, Message, Operation
 from steelyard.models.endpoint import EndpointFault, Price
 
 _ROUNDING_USD = 1e-9
@@ -118,31 +118,38 @@ class Purse:
         return Problem(what=what, hint="raise the budget and run the same command again; nothing is paid twice")
 
 
-def check_prices(budget: Budget, endpoints: Iterable[ManagedEndpoint]) -> None:
+def check_prices(budget: Budget, endpoints: Iterable[ManagedEndpoint], *, operation: Operation = "chat") -> None:
     """Refuse a ceiling on money where a price is unknown.
+
+    Args:
+        budget: Of the study.
+        endpoints: Those that will be asked.
+        operation: What they will be asked to do; a chat alone needs the price of answers.
 
     Raises:
         InputError: Names every endpoint without a price.
     """
     if budget.usd is None:
         return
-    probe = ChatRequest(endpoint="", messages=(Message("user", "?"),), max_tokens=1)
-    problems = [
-        problem
-        for managed in endpoints
-        if managed.endpoint.price.upper_bound(probe, timeout_s=1.0, tries=1) is None
-        for problem in unpriced(managed.endpoint.name).problems
-    ]
+    texts = (Message("user", "?"), Message("user", "?"))
+    problems: list[Problem] = []
+    for managed in endpoints:
+        probe = ChatRequest(
+            endpoint=managed.endpoint.name, messages=texts, max_tokens=int(operation == "chat"), operation=operation
+        )
+        if managed.endpoint.price.upper_bound(probe, timeout_s=1.0, tries=1) is None:
+            problems += unpriced(probe).problems
     if problems:
         raise InputError(problems)
 
 
-def unpriced(endpoint: str) -> InputError:
+def unpriced(request: ChatRequest) -> InputError:
     """An endpoint without a price meets a ceiling on money."""
+    fields = "input and output" if request.operation == "chat" else "input"
     return InputError(
         Problem(
-            what=f"a budget in money needs the price of endpoint {endpoint!r}, which is unknown",
-            hint="give price_per_million (input and output) in study.yaml, or set a budget in calls",
+            what=f"a budget in money needs the price of endpoint {request.endpoint!r}, which is unknown",
+            hint=f"give price_per_million ({fields}) in study.yaml, or set a budget in calls",
         )
     )
 

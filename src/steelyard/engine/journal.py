@@ -136,9 +136,9 @@ class Journal:
         """Digests of all journalled calls."""
         return {digest for (digest,) in self._rows("SELECT digest FROM calls")}
 
-    def record_job(self, job: str, usd: float | None) -> None:
-        """Count a job at a host, in the place of what it was counted at before; `None` where its price is unknown."""
-        self._do("INSERT OR REPLACE INTO spent VALUES (?, 0, ?, ?)", (f"job {job}", usd or 0.0, int(usd is None)))
+    def record_job(self, job: str, usd: float | None, *, calls: int = 0) -> None:
+        """Count a job besides calls, in the place of what it was counted at before; `None` where its price is unknown."""
+        self._do("REPLACE INTO spent VALUES (?, ?, ?, ?)", (f"job {job}", calls, usd or 0.0, int(usd is None)))
 
     def spent(self, *, besides_job: str = "") -> Spent:
         """What the study has paid so far, for calls and for jobs at hosts but one."""

@@ -8,19 +8,18 @@ sent again: so the same command, given again, does only what is left.
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from steelyard.approaches.approach import Answer, Approach, Ask
 from steelyard.cases.case import Case, SplitName
-from steelyard.engine.ask import GIVEN_UP, Calls, CaseAsk, Stop
+from steelyard.engine.ask import GIVEN_UP, Calls, CaseAsk
 from steelyard.engine.budget import Budget, check_prices
 from steelyard.engine.entries import Spent
+from steelyard.engine.interrupt import interruptible
 from steelyard.engine.journal import Journal
 from steelyard.engine.limits import ManagedEndpoint
 from steelyard.engine.outcome import Outcome, OutcomeStatus
@@ -139,7 +138,7 @@ async def run(
         progress=progress,
         tally=tally,
     )
-    with _interruptible(calls.stop, progress):
+    with interruptible(calls.stop, progress.on_note if progress is not None else None):
         try:
             more = work
             while more:
@@ -327,32 +326,3 @@ def _check_endpoints(work: Sequence[Work], endpoints: Mapping[str, ManagedEndpoi
     ]
     if problems:
         raise InputError(problems)
-
-
-@contextmanager
-def _interruptible(stop: Stop, progress: Progress | None) -> Iterator[None]:
-    """Ctrl-C lets the calls in flight end and be journalled; a second one does not wait for them."""
-    loop = asyncio.get_running_loop()
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt() -> None:
-        if stop.reason is not None:
-            stop.hurry()
-            return
-        stop.set(RunStopped(Problem(what="stopped by Ctrl-C", hint="the same command goes on from here")))
-        if progress is not None:
-            progress.on_note("stopping: waiting for the calls in flight; Ctrl-C again does not wait")
-
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        loop.add_signal_handler(signal.SIGINT, interrupt)
-    except NotImplementedError:  # Windows: Ctrl-C cancels at once
-        yield
-        return
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, before)
