@@ -234,6 +234,14 @@ def referenced_steps(source: str) -> set[str]:
     }
 
 
+def reads_passages(source: str) -> bool:
+    """Whether a template reads `passages`; one that cannot be parsed does not."""
+    try:
+        return "passages" in _read_by(source)
+    except jinja2.TemplateSyntaxError:
+        return False
+
+
 def compile_argument(source: str, task: Task, *, where: str) -> jinja2.Template:
     """A template of one argument of a tool; sees the input fields, all of them as `fields`, and `steps`.
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 
 from steelyard.approaches.approach import Answer, Ask
 from steelyard.approaches.spec import Lever
-from steelyard.approaches.workflow.steps import GuardStep, RouteStep, State, Step, StepResult
+from steelyard.approaches.workflow.calls import Lookups
+from steelyard.approaches.workflow.steps import GuardStep, QueryStep, RouteStep, State, Step, StepResult
 from steelyard.cases.case import CaseInput
 from steelyard.errors import InputError, SteelyardError
 from steelyard.task.output import validate
@@ -51,18 +52,21 @@ class Flow:
     task: Task
     steps: Mapping[str, PlacedStep]
     """As declared; every step stands after those it needs in some order without circles."""
+    searched_steps: frozenset[str] = frozenset()
+    """Steps whose outputs are searched for in documents."""
 
     async def answer(self, case: CaseInput, ask: Ask) -> Answer:
         """Run the steps."""
         results: dict[str, StepResult] = {}
         finished_s: dict[str, float] = {}
         tasks: dict[str, asyncio.Task[None]] = {}
+        lookups = Lookups(ask, self.searched_steps)
 
         async def run(name: str) -> None:
             placed = self.steps[name]
             for needed in placed.needs:
                 await tasks[needed]
-            result = await self._result(name, placed, case, results, ask)
+            result = await self._result(name, placed, case, results, lookups)
             began_s = max((finished_s[needed] for needed in placed.needs), default=0.0)
             results[name], finished_s[name] = result, began_s + result.calls_s
 
@@ -77,7 +81,7 @@ class Flow:
         return self._answer({name: results[name] for name in self.steps}, max(finished_s.values()))
 
     async def _result(
-        self, name: str, placed: PlacedStep, case: CaseInput, results: Mapping[str, StepResult], ask: Ask
+        self, name: str, placed: PlacedStep, case: CaseInput, results: Mapping[str, StepResult], lookups: Lookups
     ) -> StepResult:
         # Only what it waits for: what else happens to be done must not change what it does.
         needed = {one: results[one] for one in placed.needs}
@@ -85,9 +89,9 @@ class Flow:
             return StepResult(is_skipped=True)
         if any(needed[route].branch != branch for route, branch in placed.on.items()):
             return StepResult(is_skipped=True)
-        state = State(case=_mended(case, needed), results=needed)
+        state = State(case=_mended(case, needed), results=needed, lookups=lookups)
         try:
-            return await placed.step.run(name, state, ask)
+            return await placed.step.run(name, state, lookups.ask)
         except InputError as error:  # a template that cannot be filled in with this case
             return StepResult(problem=error.problems[0].what)
         except SteelyardError:
@@ -99,7 +103,9 @@ class Flow:
         ran = {name: result for name, result in results.items() if not result.is_skipped}
         blocked = next((name for name, result in ran.items() if result.is_blocked), None)
         answering = [
-            name for name in ran if not isinstance(self.steps[name].step, RouteStep) and not self._is_input_guard(name)
+            name
+            for name in ran
+            if not isinstance(self.steps[name].step, RouteStep | QueryStep) and not self._is_input_guard(name)
         ]
         last = answering[-1] if answering and blocked is None else None
         output = ran[last].output if last is not None else None

@@ -13,9 +13,11 @@ import orjson
 from steelyard.approaches.asking import Asking
 from steelyard.approaches.prompt_spec import PromptSpec
 from steelyard.approaches.question import Question
+from steelyard.approaches.retrieval.queries import query_writer
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.templates import compile_argument, referenced_steps
 from steelyard.approaches.workflow.flow import BEHAVIOUR, Flow, PlacedStep
+from steelyard.approaches.workflow.searched import searched_steps, shows_passages
 from steelyard.approaches.workflow.spec import StepSpec, WorkflowSpec
 from steelyard.approaches.workflow.steps import (
     CallStep,
@@ -23,6 +25,7 @@ from steelyard.approaches.workflow.steps import (
     GuardStep,
     MergeStep,
     PromptStep,
+    QueryStep,
     RouteStep,
     Step,
 )
@@ -60,8 +63,16 @@ def prepare_flow(
     where = f"study.yaml:approaches.{name}.workflow"
     steps = workflow.steps if workflow.steps is not None else _of_split(spec.prompt, workflow)
     where = f"{where}.steps" if workflow.steps is not None else f"{where}.split"
-    needs = _needs(steps, where=where)
-    builder = _Builder(asking=asking, workflow=workflow, steps=steps, needs=needs, prompt=spec.prompt)
+    searched = searched_steps(
+        spec, steps, asking.bench.task, where=f"study.yaml:approaches.{name}.retrieval.knowledge.question"
+    )
+    waits_for_search = {
+        one for one, step in steps.items() if searched and shows_passages(one, step, spec.prompt, searched)
+    }
+    needs = _needs(steps, dict.fromkeys(waits_for_search, searched), where=where)
+    builder = _Builder(
+        asking=asking, workflow=workflow, steps=steps, needs=needs, prompt=spec.prompt, searched=searched
+    )
     placed: dict[str, PlacedStep] = {}
     problems: list[Problem] = []
     for step_name, step in steps.items():
@@ -79,13 +90,17 @@ def prepare_flow(
         for one in placed.values()
         if isinstance(one.step, PromptStep | CheckStep | RouteStep) and one.step.question is not None
     )
+    written = tuple(one.step.writer.question for one in placed.values() if isinstance(one.step, QueryStep))
     flow = Flow(
         name=name,
         levers=spec.levers,
-        fingerprint=_fingerprint(spec, questions, builder.digests, model=asking.facts.model, index=index_digest),
+        fingerprint=_fingerprint(
+            spec, (*questions, *written), builder.digests, model=asking.facts.model, index=index_digest
+        ),
         endpoint=spec.model,
         task=asking.bench.task,
         steps=placed,
+        searched_steps=searched,
     )
     return PreparedFlow(flow, questions)
 
@@ -115,6 +130,7 @@ class _Builder:
     steps: Mapping[str, StepSpec]
     needs: Mapping[str, tuple[str, ...]]
     prompt: PromptSpec
+    searched: frozenset[str]
     digests: dict[str, str] | None = None
 
     def build(self, name: str, spec: StepSpec, *, where: str) -> Step:
@@ -124,10 +140,17 @@ class _Builder:
         seen = {needed: _something_like(self.steps[needed], task) for needed in self.needs[name]}
         if spec.prompt is not None:
             asked = task if spec.fields is None else _known_part(task, spec.fields, where)
-            question = self.asking.question(
-                spec.prompt, asked, where=where, repairs=repairs, checks=spec.checks, steps=seen
-            )
+            # What is searched for is written before anything can be shown.
+            asking = replace(self.asking, find_passages=None) if name in self.searched else self.asking
+            question = asking.question(spec.prompt, asked, where=where, repairs=repairs, checks=spec.checks, steps=seen)
             return PromptStep(question=question, n_votes=spec.vote)
+        if spec.query is not None:
+            plain = replace(self.asking, choose_examples=None, find_passages=None)
+            return QueryStep(
+                writer=query_writer(
+                    plain.question, task, spec.query.n, where=f"{where}.query", prompt=spec.query.prompt, steps=seen
+                )
+            )
         if spec.merge is not None:
             return MergeStep(of=tuple(spec.merge))
         if spec.check is not None:
@@ -195,13 +218,22 @@ def _named(spec: StepSpec) -> list[tuple[str, str]]:
     return found
 
 
-def _needs(steps: Mapping[str, StepSpec], *, where: str) -> dict[str, tuple[str, ...]]:
-    """By step: all steps it waits for, directly or not, in declared order."""
+def _needs(
+    steps: Mapping[str, StepSpec], searched: Mapping[str, frozenset[str]], *, where: str
+) -> dict[str, tuple[str, ...]]:
+    """By step: all steps it waits for, directly or not, in declared order.
+
+    Args:
+        steps: By name.
+        searched: By step that shows passages: the steps whose outputs are searched for.
+        where: Place of the steps, for messages.
+    """
     input_guards = [name for name, spec in steps.items() if spec.guard is not None and spec.guard.on == "input"]
     problems: list[Problem] = []
     direct: dict[str, set[str]] = {}
     for name, spec in steps.items():
         direct[name] = set() if name in input_guards else set(input_guards)
+        direct[name] |= searched.get(name, frozenset())
         for option, other in _named(spec):
             if other in steps:
                 direct[name].add(other)
@@ -222,12 +254,12 @@ def _needs(steps: Mapping[str, StepSpec], *, where: str) -> dict[str, tuple[str,
 
     def closure(name: str, path: tuple[str, ...]) -> set[str]:
         if name in path:
-            circle = " -> ".join((*path[path.index(name) :], name))
-            raise InputError(
-                Problem(
-                    what=f"steps wait for each other: {circle}", where=where, hint="a step may use earlier ones only"
-                )
-            )
+            members = path[path.index(name) :]
+            hint = "a step may use earlier ones only"
+            if any(one in searched for one in members):
+                hint += ", and what is written before the search shows no passages: leave them out of its prompt.user"
+            what = f"steps wait for each other: {' -> '.join((*members, name))}"
+            raise InputError(Problem(what=what, where=where, hint=hint))
         if name not in needs:
             needs[name] = direct[name].union(*(closure(other, (*path, name)) for other in sorted(direct[name])))
         return needs[name]

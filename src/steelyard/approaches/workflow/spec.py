@@ -131,6 +131,28 @@ class RouteSpec(Section):
         return self
 
 
+class QuerySpec(Section):
+    """A call to the model that writes search queries; `retrieval.knowledge.question` names them as `STEP.queries`."""
+
+    n: Annotated[int, Field(ge=1, le=5)] = 3
+    """Queries at most; how many more are cut off."""
+    prompt: PromptSpec | None = None
+    """How they are asked for, without examples or tools; left out, in words of ours. The answer is an object with a list
+    `queries`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_number_alone(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
+        return {"n": value} if type(value) is int else value
+
+    @model_validator(mode="after")
+    def _asks_plainly(self) -> Self:
+        prompt = self.prompt
+        if prompt is not None and (prompt.examples or prompt.example_ids or prompt.tools):
+            raise ValueError("a prompt that writes queries has no examples and no tools: train cases hold no queries")
+        return self
+
+
 class ToolSpec(Section):
     """A call of a function of the study with arguments made from the case and from earlier steps."""
 
@@ -141,7 +163,7 @@ class ToolSpec(Section):
 
 
 class StepSpec(Section):
-    """One step; exactly one of prompt, merge, check, route, guard, tool, function."""
+    """One step; exactly one of prompt, query, merge, check, route, guard, tool, function."""
 
     prompt: PromptSpec | None = None
     """Asks the model; its template also sees `steps.NAME` (outputs of earlier steps)."""
@@ -151,6 +173,9 @@ class StepSpec(Section):
     """`prompt`, `check`: how often an unusable answer is asked again; left out, as the workflow says."""
     vote: Annotated[int, Field(ge=1, le=25)] = 1
     """`prompt`: ask so many times with different seeds and take the majority of each field (self-consistency)."""
+    # Left out of what is written down where it is not used, so that fingerprints from before there were such steps hold.
+    query: Annotated[QuerySpec | None, Field(exclude_if=lambda value: value is None)] = None
+    """Has the model write search queries before documents are searched; how many, or with options."""
     merge: Names | None = None
     """Puts the outputs of these steps together; a later one wins over an earlier one, but never with null."""
     check: str | None = None
@@ -182,7 +207,7 @@ class StepSpec(Section):
         return self
 
 
-STEP_KINDS = ("prompt", "merge", "check", "route", "guard", "tool", "function")
+STEP_KINDS = ("prompt", "query", "merge", "check", "route", "guard", "tool", "function")
 _OPTIONS = {
     "fields": ("prompt",),
     "vote": ("prompt",),

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import jinja2
@@ -14,12 +14,13 @@ import orjson
 
 from steelyard.approaches.approach import Ask
 from steelyard.approaches.question import RESAMPLE_TEMPERATURE, Question, Reply
+from steelyard.approaches.retrieval.queries import QueryWriter
 from steelyard.approaches.templates import render_argument
 from steelyard.approaches.tools import called
+from steelyard.approaches.workflow.calls import Lookups, TimedAsk
 from steelyard.approaches.workflow.guards import guard
 from steelyard.approaches.workflow.spec import GuardSpec, RouteRule
 from steelyard.cases.case import CaseInput
-from steelyard.models.calls import Attempt, ChatRequest
 
 _SEEDS_PER_SAMPLE = 50
 """Samples of a vote stay clear of each other's repairs."""
@@ -57,6 +58,8 @@ class State:
     """As mended by guards."""
     results: Mapping[str, StepResult]
     """Of the steps that are done."""
+    lookups: Lookups
+    """What was looked up for the case."""
 
     @property
     def outputs(self) -> dict[str, Mapping[str, Any]]:
@@ -84,15 +87,16 @@ class PromptStep:
         if self.n_votes == 1:
             timed = TimedAsk(ask)
             reply = await self.question.put(
-                state.case, timed, step=name, repair_step=f"{name}: repair", steps=state.outputs
-            )
+                state.case, timed, step=name, repair_step=f"{name}: repair", steps=state.outputs,
+                look_up=state.lookups.of(self.question, timed),
+            )  # fmt: skip
             return _of_reply(reply, timed.seconds)
         asks = [TimedAsk(ask) for _ in range(self.n_votes)]
         warm = max(self.question.temperature, RESAMPLE_TEMPERATURE)
         replies = await side_by_side(
             self.question.put(
                 state.case, timed, step=name, repair_step=f"{name}: repair", steps=state.outputs,
-                seed=number * _SEEDS_PER_SAMPLE, temperature=warm,
+                seed=number * _SEEDS_PER_SAMPLE, temperature=warm, look_up=state.lookups.of(self.question, timed),
             )
             for number, timed in enumerate(asks)
         )  # fmt: skip
@@ -129,8 +133,9 @@ class CheckStep:
             return StepResult(problem=checked.problem)
         timed = TimedAsk(ask)
         reply = await self.question.mend(
-            checked.output, state.case, timed, step=name, steps=state.outputs, as_it_came=False
-        )
+            checked.output, state.case, timed, step=name, steps=state.outputs, as_it_came=False,
+            look_up=state.lookups.of(self.question, timed),
+        )  # fmt: skip
         # Whether answers were valid as they came was settled by the steps that asked.
         return replace(_of_reply(reply, timed.seconds), as_it_came=None)
 
@@ -151,7 +156,10 @@ class RouteStep:
         timed = TimedAsk(ask)
         picked: object = None
         if self.question is not None:
-            reply = await self.question.put(state.case, timed, step=name, repair_step=f"{name}: repair")
+            reply = await self.question.put(
+                state.case, timed, step=name, repair_step=f"{name}: repair", steps=state.outputs,
+                look_up=state.lookups.of(self.question, timed),
+            )  # fmt: skip
             picked = next(iter(reply.output.values()), None) if reply.valid and reply.output else None
         elif self.function is not None:
             picked = await called(self.function, state.case.fields, state.outputs)
@@ -162,6 +170,20 @@ class RouteStep:
             said = "no rule holds" if self.rules else f"{picked!r} is no branch"
             return StepResult(is_blocked=True, problem=f"{said} and there is no `otherwise`", calls_s=timed.seconds)
         return StepResult(branch=branch, notes=(f"{name}: {branch}",), calls_s=timed.seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryStep:
+    """Has the model write search queries, for steps that show passages."""
+
+    writer: QueryWriter
+
+    async def run(self, name: str, state: State, ask: Ask) -> StepResult:
+        """Ask once; where nothing comes of it the list is empty, and the question alone is searched."""
+        timed = TimedAsk(ask)
+        written = await self.writer.write(state.case, timed, step=name, steps=state.outputs)
+        notes = tuple(f"{name}: {note}" for note in written.notes)
+        return StepResult(output={"queries": written.queries}, notes=notes, calls_s=timed.seconds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,20 +237,6 @@ async def side_by_side(work: Any) -> list[Any]:  # noqa: ANN401 - coroutines of 
     finally:
         for task in tasks:
             task.cancel()
-
-
-@dataclass(slots=True)
-class TimedAsk:
-    """The engine's door, with the seconds of the calls that went through it one after the other."""
-
-    ask: Ask
-    seconds: float = field(default=0.0)
-
-    async def __call__(self, request: ChatRequest, *, step: str = "answer", extra: bool = False) -> Attempt:
-        """Pass the call on."""
-        attempt = await self.ask(request, step=step, extra=extra)
-        self.seconds += attempt.latency_s
-        return attempt
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
