@@ -35,6 +35,9 @@ class KnowledgeSpec(Section):
     metadata: str | None = None
     """YAML or CSV file with id, title, dates, access tags of documents by path; left out: `documents.yaml` or
     `documents.csv` in a folder named above."""
+    embeddings: str | None = None
+    """One of `models.endpoints` that speaks `/embeddings`, which embeds documents and questions; left out, the built-in
+    embedder on this machine."""
     access: tuple[str, ...] = ()
     """Tags that every question must carry to see any of these documents, besides a document's own."""
     chunk_tokens: Annotated[int, Field(ge=40, le=2000)] = 200

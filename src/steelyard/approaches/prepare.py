@@ -93,8 +93,7 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
     knowledge = _knowledge(name, spec, facts, bench)
     if knowledge is not None:
         index_digest = "/".join(one for one in (index_digest, knowledge.context.digest) if one)
-        own_setup = _setup(bench, seconds=knowledge.seconds, reused=knowledge.reused)
-        setups.append(replace(own_setup, card={"knowledge": {**knowledge.card, "cost_usd": own_setup.cost_usd}}))
+        setups.append(_knowledge_setup(knowledge, bench))
         started = time.perf_counter() if choose_examples is None else started
     asking = Asking(
         bench=bench,
@@ -200,7 +199,7 @@ def _knowledge(name: str, spec: ApproachSpec, facts: EndpointFacts, bench: Workb
         spec.knowledge,
         bench.knowledge,
         study=bench.study,
-        embed=bench.embedder(),
+        embed=bench.embed_documents(),
         fields=bench.task.input_fields,
         room=room,
         gold=bench.gold,
@@ -248,6 +247,20 @@ def _unknown_reranker(use: KnowledgeUse, bench: Workbench, where: str) -> list[P
     close = difflib.get_close_matches(use.rerank, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
     return [Problem(what=f"there is no reranker {use.rerank!r}", where=f"{where}.rerank", hint=hint)]
+
+
+def _knowledge_setup(knowledge: PreparedKnowledge, bench: Workbench) -> Setup:
+    """What the index took: seconds of this machine, and what an endpoint was paid for embedding."""
+    from steelyard.approaches.retrieval.remote_embeddings import embedding_cost
+
+    setup = _setup(bench, seconds=knowledge.seconds, reused=knowledge.reused)
+    card = dict(knowledge.card)
+    paid = embedding_cost(bench.embed_documents(), card["tokens_embedded"]) if card and bench.document_embedder else None
+    if paid is not None:
+        usd = None if setup.cost_usd is None or paid.usd is None else setup.cost_usd + paid.usd
+        setup = replace(setup, cost_usd=usd)
+        card["embeddings"] = paid.card()
+    return replace(setup, card={"knowledge": {**card, "cost_usd": setup.cost_usd}})
 
 
 def _day_field(use: KnowledgeUse) -> tuple[str, ...]:

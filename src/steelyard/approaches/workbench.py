@@ -40,6 +40,9 @@ class Workbench:
     """Where prepared things are kept, addressed by content (`.steelyard/prepared`)."""
     endpoints: Mapping[str, EndpointFacts]
     embedder: Callable[[], Embed]
+    """The built-in one."""
+    document_embedder: Callable[[], Embed] | None = None
+    """What embeds documents, where an endpoint does."""
     base_gguf: Callable[[], Path]
     """The local model's weights, fetched if they are not there."""
     cpu_hour_usd: float
@@ -58,3 +61,7 @@ class Workbench:
     """The study folder, where functions of the study stand."""
     say: Callable[[str], None]
     """Shows one line of progress to the person (stderr); may be called often."""
+
+    def embed_documents(self) -> Embed:
+        """What embeds documents, and questions to them."""
+        return (self.document_embedder or self.embedder)()

@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from steelyard.engine.budget import Budget, Purse, most_usd, unpriced
@@ -63,7 +64,14 @@ class PaidCalls:
             RunStopped: The budget is reached, the endpoint gave no answer in all its tries, or Ctrl-C. What came until
                 then has been kept.
         """
-        asyncio.run(_Job(self._managed, self._journal, self._budget, self._jitter, keep).do(requests, self._note))
+        job = _Job(self._managed, self._journal, self._budget, self._jitter, keep)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(job.do(requests, self._note))
+        else:  # asked from within a look-up that is being tried out: that waits, on a loop of our own
+            with ThreadPoolExecutor(max_workers=1) as thread:
+                thread.submit(asyncio.run, job.do(requests, self._note)).result()
 
 
 class _Job:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from steelyard.approaches.retrieval.vector_cache import VectorCache
 from steelyard.errors import InputError, Problem
+from steelyard.figures import Provenance
 from steelyard.models.calls import Attempt, ChatRequest
 from steelyard.models.embeddings import Embed, Vectors
+from steelyard.models.endpoint import Endpoint
 from steelyard.models.operations import embed_request, vectors_of
 
 BATCH_TEXTS = 64
@@ -44,28 +46,38 @@ class NotEmbedded(InputError):
 
 
 class EmbeddingCost(NamedTuple):
-    """What embedding took."""
+    """What embedding took, measured."""
 
+    endpoint: str
+    model: str
+    """Identity of the model behind it."""
     tokens: int | None
     """As the endpoint counted them; `None` where it did not say."""
     usd: float | None
     """`None` where the price is not known."""
+    price: Provenance
+    """Where the price comes from."""
+
+    def card(self) -> dict[str, Any]:
+        """As it is written down with the index."""
+        price = {"kind": self.price.kind, "source": self.price.source, "as_of": self.price.as_of}
+        return {**self._asdict(), "price": price}
 
 
 class RemoteEmbedder:
     """An `Embed` for building the index of documents."""
 
-    def __init__(self, endpoint: str, *, model: str, cache: Path, make_calls: MakeCalls | None) -> None:
+    def __init__(self, endpoint: Endpoint, *, cache: Path, make_calls: MakeCalls | None) -> None:
         """Say who embeds, and who pays.
 
         Args:
-            endpoint: Name in the study.
-            model: Identity of the model behind it.
+            endpoint: Of the study; asked for its name, model and price, never sent anything.
             cache: File in which vectors are kept.
             make_calls: Sends and pays; without it only what was embedded before can be had.
         """
-        self.endpoint = endpoint
-        self._model = model
+        self.endpoint = endpoint.name
+        self._model = endpoint.model
+        self._price = endpoint.price.provenance
         self._cache = VectorCache(cache)
         self._make_calls = make_calls
         self._dimensions: int | None = None
@@ -123,8 +135,11 @@ class RemoteEmbedder:
         paid = self._cache.paid(self._model)
         share = tokens / paid.estimated_tokens if paid.estimated_tokens else 0.0
         return EmbeddingCost(
+            endpoint=self.endpoint,
+            model=self._model,
             tokens=None if paid.prompt_tokens is None else round(paid.prompt_tokens * share),
             usd=None if paid.usd is None else paid.usd * share,
+            price=self._price,
         )
 
     # ---- private ------------------------------------------------------------------------------------------------
