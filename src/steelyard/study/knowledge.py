@@ -91,7 +91,7 @@ def index_documents(study: Study, *, progress: bool = True, embed: Embed | None 
         InputError: There is no `knowledge:`, or documents are not as they must be.
         StorageFailed: The index cannot be written.
     """
-    spec = _spec(study)
+    spec = knowledge_of(study)
     say = Talk(sys.stderr if progress else None)
     folder = index_folder(study.folder, spec)
     embed = embed or local_model.embedder(say)
@@ -122,7 +122,7 @@ def search_documents(
     Raises:
         InputError: There is no index, or it was made with another embedder.
     """
-    spec = _spec(study)
+    spec = knowledge_of(study)
     embed = embed or local_model.embedder(Talk(None))
     index = open_index(spec, study.folder, folder=index_folder(study.folder, spec), embed=embed)
     settings = SearchSettings() if k is None else replace(SearchSettings(), k=k)
@@ -133,10 +133,12 @@ def search_documents(
     )
 
 
-# Private
+def knowledge_of(study: Study) -> KnowledgeSpec:
+    """Which documents a study names.
 
-
-def _spec(study: Study) -> KnowledgeSpec:
+    Raises:
+        InputError: It names none.
+    """
     if study.file.knowledge is None:
         raise InputError(
             Problem(
@@ -146,6 +148,9 @@ def _spec(study: Study) -> KnowledgeSpec:
             )
         )
     return study.file.knowledge
+
+
+# Private
 
 
 def _shown(number: int, passage: Passage) -> str:
