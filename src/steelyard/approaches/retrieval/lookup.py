@@ -21,6 +21,7 @@ import orjson
 from steelyard.approaches.approach import Ask
 from steelyard.approaches.retrieval.document_index import DocumentIndex
 from steelyard.approaches.retrieval.queries import MAX_SEARCHES, QueryWriter, as_queries
+from steelyard.approaches.retrieval.remote_embeddings import RemoteEmbedder
 from steelyard.approaches.retrieval.rerank import LateInteraction, read_text, reordered
 from steelyard.approaches.retrieval.search import (
     RANK_OFFSET,
@@ -162,16 +163,16 @@ class Lookup:
 
     async def _vectors(self, texts: Sequence[str], ask: Ask, notes: list[str]) -> list[Vectors | None] | None:
         """A vector a text; `None` for each that the index embeds itself, and for all where there can be none."""
-        endpoint: str | None = getattr(self.index.embed, "endpoint", None)
-        if endpoint is None or self.settings.full_text_weight >= 1:
+        embed = self.index.embed
+        if not isinstance(embed, RemoteEmbedder) or self.settings.full_text_weight >= 1:
             return [None] * len(texts)
-        attempt = await ask(embed_request(endpoint, texts), step="embed")
+        attempt = await ask(embed_request(embed.endpoint, texts), step="embed")
         try:
             if attempt.status is not AttemptStatus.ANSWERED:
                 raise ValueError(attempt.error or attempt.status.value)
             vectors = vectors_of(attempt.text)
-            if len(vectors) != len(texts):
-                raise ValueError(f"{len(vectors)} vectors for {len(texts)} texts")
+            if vectors.shape != (wanted := (len(texts), embed.dimensions)):
+                raise ValueError("{} vectors of {} numbers".format(*vectors.shape) + ", not {} of {}".format(*wanted))
         except ValueError as error:
             notes.append(f"the question was not embedded ({error}); passages were searched by full text alone")
             return None
