@@ -16,6 +16,8 @@ class LoraTuningSpec(Section):
     """`lora`: an adapter on the local generative model."""
     trainer: Literal["lean", "peft"] = "lean"
     """`lean`: written for a few CPU cores, needs no further libraries; `peft`: Transformers and PEFT, for a GPU."""
+    quantise: Literal["none", "4bit"] = "none"
+    """`4bit`: keep the frozen weights in 4 bits while training, for large bases; needs `trainer: peft` and a GPU."""
     max_examples: Annotated[int, Field(ge=1)] = 1500
     """Train on at most this many cases (a seeded, stratified sample)."""
     rank: Annotated[int, Field(ge=1, le=256)] = 8

@@ -40,8 +40,9 @@ def quiet() -> Iterator[None]:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they warn each other of coming changes, which a user can do nothing about
-        from transformers.utils import logging
+        import transformers.utils.logging
 
+        logging: Any = transformers.utils.logging  # half of it is untyped
         level, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()
         logging.disable_progress_bar()
@@ -152,12 +153,13 @@ class PeftLlama:
 
 def _transformers_model(base: BaseModel, placement: Placement) -> Any:  # noqa: ANN401 - transformers has no types
     import torch
-    from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+    import transformers
 
+    library: Any = transformers  # half of it is untyped
     shape = base.shape
     kinds: dict[str, tuple[Any, Any]] = {
-        "llama": (LlamaConfig, LlamaForCausalLM),
-        "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+        "llama": (library.LlamaConfig, library.LlamaForCausalLM),
+        "qwen2": (library.Qwen2Config, library.Qwen2ForCausalLM),
     }
     make_config, model_class = kinds[shape.architecture]
     config = make_config(
@@ -183,7 +185,7 @@ def _transformers_model(base: BaseModel, placement: Placement) -> Any:  # noqa: 
             state[theirs] = _tensor(values).to(dtype)
     four_bit = (
         {
-            "quantization_config": BitsAndBytesConfig(
+            "quantization_config": library.BitsAndBytesConfig(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
             )
         }
