@@ -18,7 +18,8 @@ class HeadTuningSpec(Section):
     method: Literal["head"]
     """`head`: a classifier on sentence embeddings."""
     classifier: Literal["linear", "mlp", "auto"] = "linear"
-    """`linear`: logistic regression. `mlp`: a network with one hidden layer. `auto`: whichever does better on dev."""
+    """`linear`: logistic regression. `mlp`: a network with one hidden layer. `auto`: whichever has
+    the lower log loss on dev."""
     balance: Literal["none", "weight"] = "none"
     """`weight`: rare labels weigh more in training, so that each label counts alike; raises the share of rare labels that
     is found, at the price of frequent ones."""

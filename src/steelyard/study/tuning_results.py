@@ -157,11 +157,42 @@ def _curves(card: Mapping[str, Any]) -> list[str]:
         f"validation at step {found['step']:,}: loss {found['loss']:.3f}, exact match {found['exact_match']:.1%}"
         for found in card.get("validations", ())
     ]
-    lines += [
-        f"on dev with C = {tried['C']:g}: accuracy {tried['dev_accuracy']:.1%}, log loss {tried['dev_log_loss']:.3f}"
-        for tried in card.get("tried", ())
-    ]
-    return lines
+    return lines + _head_lines(card)
+
+
+_SETTINGS_OF = {"linear": "C", "mlp": "decay"}
+
+
+def _head_lines(card: Mapping[str, Any]) -> list[str]:
+    """What a head tried on dev, how far its confidence can be believed, and what else is to be known of it."""
+    lines = []
+    for tried in card.get("tried", ()):
+        setting = _SETTINGS_OF[tried["classifier"]]
+        lines.append(
+            f"on dev, {tried['classifier']} with {setting} = {tried[setting]:g}: accuracy {tried['dev_accuracy']:.1%}, "
+            f"log loss {tried['dev_log_loss']:.3f}"
+        )
+    if (found := card.get("calibration")) is not None and "answers" in found:
+        answers = found["answers"]
+        sets = (
+            "" if found["micro_f1"] is None else f", exact sets {found['exact']:.1%}, micro F1 {found['micro_f1']:.3f}"
+        )
+        lines.append(
+            f"on {answers['n']:,} dev cases, {found['measured']}: success {found['success']:.1%}{sets}; mean confidence "
+            f"{answers['confidence']:.1%}, calibration error (ECE) {answers['ece']:.3f}, Brier {answers['brier']:.3f}"
+        )
+        lines += [
+            f"  confidence {one['low']:.0%} to {one['high']:.0%}: {one['n']:,} answers, {one['right']:.1%} right"
+            for one in answers["bins"]
+        ]
+    if (below := card.get("out_of_scope")) is not None and below["threshold"] is not None:
+        instead = repr(below["label"]) if below["label"] is not None else "no answer"
+        line = f"below a confidence of {below['threshold']:.1%}: {instead} ({below['because']})"
+        if found is not None:
+            above = "none" if found["success_above"] is None else f"{found['success_above']:.1%}"
+            line += f"; {found['coverage']:.1%} of dev is answered, with success {above}"
+        lines.append(line)
+    return [*lines, *(f"note: {note}" for note in card.get("notes", ()) if card.get("kind") == "head")]
 
 
 def _plain(figure: Figure) -> dict[str, float | None]:
