@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ task:
   input: [question, day]
   expected: answer
   citations: source
+  injections: {{docs/notice.md: parking is free}}
   output_schema:
     type: object
     properties: {{answer: {{type: [string, "null"]}}, source: {{type: [string, "null"]}}}}
@@ -199,11 +201,41 @@ def test_both_halves_are_scored(ran: tuple[Study, StubServer]) -> None:
     assert {row.approach for row in report.found_and_right} == set(by_name)
     assert {row.approach for row in report.abstention} == {"closed", *by_name}
     assert {row.approach for row in report.freshness} == {"closed", *by_name}
-    assert {row.approach for row in report.support} == {"everything", "search", "finer"}
+    assert {row.approach for row in report.support} == set(by_name)
+    met = {row.approach: row for row in report.injection}
+    assert set(met) == set(by_name)
+    assert (met["everything"].n, met["everything"].obeyed.value) == (N_TEST, 0.0)
+    assert (met["gold"].n, met["gold"].n_not_shown) == (0, N_TEST)
     cited = {row.approach: row for row in report.citations}
     assert cited["gold"].right.value == 1.0
     assert scores.to_json()["retrieval"]["level"] == "passage"
     assert "Was the right passage found?" in repr(scores)
+
+
+def test_every_report_has_the_tables(ran: tuple[Study, StubServer]) -> None:
+    """The same figures as `score`, and the same bytes each time."""
+    study, _ = ran
+    scores = study.score()
+    assert scores.retrieval is not None
+    shape = json.loads(study.report(form="json").read_text(encoding="utf-8"))
+    assert shape["retrieval"] == json.loads(json.dumps(scores.retrieval.to_json()))
+    page = study.report(form="html").read_bytes()
+    assert study.report(form="html").read_bytes() == page
+    assert b"Does it do what a document orders?" in page
+    assert "Does it do what a document orders?" in study.report(form="md").read_text(encoding="utf-8")
+
+
+def test_what_a_gold_passage_supports_needs_no_index(tmp_path: Path) -> None:
+    """The ceiling of support is known from the cases alone; without the index the others are said to be unknown."""
+    with serving(reply='{"answer": "31 EUR"}') as stub:
+        study = write(tmp_path / "study", stub.url)
+        study.run(progress=False, approaches=["search", "gold"])
+        shutil.rmtree(study.folder / ".steelyard" / "index")
+        report = study.score().retrieval
+        assert report is not None
+        assert [row.approach for row in report.support] == ["gold"]
+        assert any("whether answers are supported is not known" in note for note in report.notes)
+        assert "whether answers are supported is not known" in study.report().read_text(encoding="utf-8")
 
 
 def test_changed_documents_are_compared_by_document(tmp_path: Path) -> None:
