@@ -45,6 +45,8 @@ class LateInteraction:
 
     def __call__(self, question: str, texts: Sequence[str]) -> list[float]:
         """One score a text, -1..1; all 0 where the question has no word piece."""
+        if not texts:
+            return []
         (asked,) = self._embed.embed_pieces([question])
         if not len(asked):
             return [0.0] * len(texts)
