@@ -85,7 +85,7 @@ def test_a_lora_is_trained_once_and_shows_its_card(tickets: Path) -> None:
 def test_a_head_shows_what_was_tried(tickets: Path) -> None:
     ran = tune(tickets, "head")
     assert ran.code == 0, ran.err
-    assert ran.out.count("on dev with C = ") == 5
+    assert ran.out.count("on dev, linear with C = ") == 5
     assert "None" not in ran.out
 
 
