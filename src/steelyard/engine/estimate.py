@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import orjson
+
 from steelyard.approaches.approach import Ask
 from steelyard.engine.ask import GIVEN_UP, Calls
 from steelyard.engine.budget import Budget, most_usd
@@ -18,7 +21,8 @@ from steelyard.engine.journal import Journal
 from steelyard.engine.limits import ManagedEndpoint, likely_prompt_tokens
 from steelyard.engine.run import Work
 from steelyard.errors import SteelyardError
-from steelyard.models.calls import Attempt, ChatRequest
+from steelyard.models.calls import Attempt, AttemptStatus, ChatRequest
+from steelyard.models.operations import text_of_vectors
 
 _SAMPLE = 100
 """Cases per approach that are rendered; the rest is taken to be like them."""
@@ -33,7 +37,8 @@ class ApproachEstimate:
     n_cases: int
     """Cases and repeats left to do."""
     n_first_calls: int
-    """First calls that would be sent; more follow where an approach takes several steps or repairs."""
+    """First calls that would be sent, with those that look passages up for them; more follow where an approach takes
+    several steps or repairs."""
     n_replayed: int
     """First calls whose answer is in the journal already and costs nothing."""
     prompt_tokens: int
@@ -70,7 +75,11 @@ class _FirstRequest(BaseException):
 
 
 async def dry_run(
-    work: Sequence[Work], *, endpoints: Mapping[str, ManagedEndpoint], journal: Journal | None
+    work: Sequence[Work],
+    *,
+    endpoints: Mapping[str, ManagedEndpoint],
+    journal: Journal | None,
+    dimensions: Mapping[str, int] | None = None,
 ) -> Estimate:
     """Estimate a run; sends nothing and writes nothing.
 
@@ -78,11 +87,17 @@ async def dry_run(
         work: As for `run`.
         endpoints: As for `run`.
         journal: What is done already; `None` before the first run.
+        dimensions: Numbers in a vector, by endpoint that embeds.
     """
-    return Estimate(approaches=tuple([await _estimate(one, endpoints, journal) for one in work]))
+    return Estimate(approaches=tuple([await _estimate(one, endpoints, journal, dimensions or {}) for one in work]))
 
 
-async def _estimate(work: Work, endpoints: Mapping[str, ManagedEndpoint], journal: Journal | None) -> ApproachEstimate:
+async def _estimate(
+    work: Work,
+    endpoints: Mapping[str, ManagedEndpoint],
+    journal: Journal | None,
+    dimensions: Mapping[str, int],
+) -> ApproachEstimate:
     if journal is None:
         left = [(case, "", repeat) for repeat in range(work.repeats) for case in work.cases]
     else:
@@ -96,7 +111,7 @@ async def _estimate(work: Work, endpoints: Mapping[str, ManagedEndpoint], journa
     for case, _, repeat in sample:
         noted: list[ChatRequest] = []
         try:
-            await work.approach.answer(case.visible(), _noting(noted))
+            await work.approach.answer(case.visible(), _noting(noted, dimensions))
         except _FirstRequest:
             pass
         except SteelyardError:
@@ -134,11 +149,32 @@ async def _estimate(work: Work, endpoints: Mapping[str, ManagedEndpoint], journa
     )
 
 
-def _noting(noted: list[ChatRequest]) -> Ask:
-    """A door that notes requests; steps side by side all come to theirs before the first one's end reaches them."""
+def _noting(noted: list[ChatRequest], dimensions: Mapping[str, int]) -> Ask:
+    """A door that notes requests; steps side by side all come to theirs before the first one's end reaches them.
+
+    Embeddings and rankings get an answer that says nothing, so that the chat they serve is counted too: passages found
+    with it are about as long as those that would be found.
+    """
 
     async def note(request: ChatRequest, *, step: str = "answer", extra: bool = False) -> Attempt:
         noted.append(request)
-        raise _FirstRequest
+        match request.operation:
+            case "embed":
+                shape = (len(request.messages), dimensions.get(request.endpoint, 1))
+                text = text_of_vectors(np.ones(shape, dtype=np.float32))
+            case "rerank":
+                text = orjson.dumps([0.0] * (len(request.messages) - 1)).decode()
+            case _:
+                raise _FirstRequest
+        return Attempt(
+            digest="",
+            endpoint=request.endpoint,
+            model="",
+            status=AttemptStatus.ANSWERED,
+            text=text,
+            latency_s=0.0,
+            price_usd=None,
+            step=step,
+        )
 
     return note

@@ -22,16 +22,21 @@ def hosted_endpoints(
     """The endpoints that these approaches and the judges of the task ask, and `also` these; the local model apart.
 
     Raises:
-        InputError: A key is missing, or a budget in money meets a judge or a reranker without a price.
+        InputError: A key is missing, or a budget in money meets a judge, an embedder or a reranker without a price.
     """
-    rerankers = {one.knowledge.rerank for one in specs.values() if one.knowledge is not None and one.knowledge.rerank}
-    beside = judges_of(task).union(also, rerankers)
+    uses = [one.knowledge for one in specs.values() if one.knowledge is not None]
+    rerankers = {use.rerank for use in uses if use.rerank}
+    embedder = file.knowledge.embeddings if file.knowledge is not None and uses else None
+    judges = judges_of(task).union(also)
+    beside = {*judges, *rerankers, embedder}
     found = {
         name: managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}"), spec)
         for name, spec in file.models.endpoints.items()
         if name in beside or any(approach.model == name for approach in specs.values())
     }
-    check_prices(budget, [found[name] for name in beside if name in found])
+    check_prices(budget, [found[name] for name in judges if name in found])
+    check_prices(budget, [found[name] for name in rerankers if name in found], operation="rerank")
+    check_prices(budget, [found[name] for name in found if name == embedder], operation="embed")
     return found
 
 

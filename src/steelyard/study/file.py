@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -67,6 +68,18 @@ class StudyFile(Section):
             filled = {name: ({} if spec is None else spec) for name, spec in value["approaches"].items()}
             return {**value, "approaches": filled}
         return value
+
+    @model_validator(mode="after")
+    def _embedder_is_an_endpoint(self) -> StudyFile:
+        name = self.knowledge.embeddings if self.knowledge is not None else None
+        if name is not None and name not in self.models.endpoints:
+            close = difflib.get_close_matches(name, list(self.models.endpoints), n=1)
+            there = ", ".join(map(repr, self.models.endpoints)) or "none"
+            raise ValueError(
+                f"knowledge.embeddings names the endpoint {name!r}, which is not under models.endpoints; "
+                + (f"did you mean {close[0]!r}?" if close else f"there: {there}; left out, this machine embeds")
+            )
+        return self
 
     @model_validator(mode="after")
     def _models_exist(self) -> StudyFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -15,7 +16,7 @@ from steelyard.approaches.retrieval.context import index_folder
 from steelyard.approaches.retrieval.history import IndexBuild, Upkeep, read_upkeep
 from steelyard.approaches.retrieval.search import Passage, SearchSettings
 from steelyard.errors import InputError, Problem
-from steelyard.study import local_model
+from steelyard.study.embedding import embedding_documents
 from steelyard.study.talk import Talk
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def index_documents(study: Study, *, progress: bool = True, embed: Embed | None 
     Args:
         study: A study with `knowledge:`.
         progress: Show progress on standard error.
-        embed: The embedder; left out, the built-in one.
+        embed: The embedder; left out, that of the study.
 
     Raises:
         InputError: There is no `knowledge:`, or documents are not as they must be.
@@ -94,8 +95,8 @@ def index_documents(study: Study, *, progress: bool = True, embed: Embed | None 
     spec = knowledge_of(study)
     say = Talk(sys.stderr if progress else None)
     folder = index_folder(study.folder, spec)
-    embed = embed or local_model.embedder(say)
-    _, build = build_index(spec, study.folder, folder=folder, embed=embed, say=say, rebuild=True)
+    with nullcontext(embed) if embed is not None else embedding_documents(study, say) as embedder:
+        _, build = build_index(spec, study.folder, folder=folder, embed=embedder, say=say, rebuild=True)
     say.end()
     return Indexed(build=build, upkeep=read_upkeep(folder), folder=folder)
 
@@ -117,20 +118,17 @@ def search_documents(
         as_of: Day on which documents must hold; left out, their newest versions.
         k: Passages at most.
         access: Tags of who asks.
-        embed: The embedder; left out, the built-in one.
+        embed: The embedder; left out, that of the study.
 
     Raises:
         InputError: There is no index, or it was made with another embedder.
     """
     spec = knowledge_of(study)
-    embed = embed or local_model.embedder(Talk(None))
-    index = open_index(spec, study.folder, folder=index_folder(study.folder, spec), embed=embed)
     settings = SearchSettings() if k is None else replace(SearchSettings(), k=k)
-    return Searched(
-        question=question,
-        as_of=as_of,
-        passages=tuple(index.search(question, settings, as_of=as_of, access=access)),
-    )
+    with nullcontext(embed) if embed is not None else embedding_documents(study, Talk(None)) as embedder:
+        index = open_index(spec, study.folder, folder=index_folder(study.folder, spec), embed=embedder)
+        found = index.search(question, settings, as_of=as_of, access=access)
+    return Searched(question=question, as_of=as_of, passages=tuple(found))
 
 
 def knowledge_of(study: Study) -> KnowledgeSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from steelyard.decision.verdict import Verdict
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars
     from rich.console import RenderableType
 
+    from steelyard.study.embedding import EmbeddingEstimate
     from steelyard.study.racing import RaceResult
 
 
@@ -165,6 +166,8 @@ class RunEstimate:
     estimate: Estimate
     untrained: tuple[str, ...]
     """Approaches estimated without the training their first real run would do."""
+    embedding: EmbeddingEstimate | None = None
+    """Documents an endpoint has yet to embed; passages of them are not in the estimate."""
 
     def to_json(self) -> dict[str, Any]:
         """What `run --dry-run --json` prints."""
@@ -173,6 +176,7 @@ class RunEstimate:
             "first_calls": self.estimate.n_first_calls,
             "likely_usd": self.estimate.likely_usd,
             "needs_training": list(self.untrained),
+            "embedding": asdict(self.embedding) if self.embedding is not None else None,
             "approaches": [
                 {
                     "name": one.approach,
@@ -205,6 +209,12 @@ class RunEstimate:
         )
         if self.untrained:
             lines.append(f"trained at the first run, not now: {', '.join(self.untrained)}")
+        if (embedding := self.embedding) is not None:
+            lines.append(
+                f"embedded at the first run, not now: {embedding.n_texts:,} texts of the documents by"
+                f" {embedding.endpoint!r} in {embedding.n_calls:,} calls, about {embedding.tokens:,} tokens,"
+                f" {_usd(embedding.likely_usd)}; prompts of {', '.join(embedding.approaches)} are counted without passages"
+            )
         return "\n".join(lines)
 
     __repr__ = __str__

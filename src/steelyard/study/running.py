@@ -17,12 +17,10 @@ from pathlib import Path
 from steelyard.approaches.approach import Prepared
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.spec import ApproachSpec
-from steelyard.approaches.till import Till
 from steelyard.approaches.workbench import EndpointFacts, Workbench
 from steelyard.cases.case import Case, GoldText
 from steelyard.cases.sample import take
 from steelyard.engine.budget import Budget
-from steelyard.engine.estimate import dry_run
 from steelyard.engine.journal import Journal
 from steelyard.engine.limits import ManagedEndpoint
 from steelyard.engine.lock import study_lock
@@ -31,7 +29,8 @@ from steelyard.engine.run import RunSummary, Score, Work, run
 from steelyard.errors import InputError, Problem, RunStopped
 from steelyard.models.endpoint import Price
 from steelyard.study import local_model
-from steelyard.study.endpoints import hosted_endpoints, unsent, unsent_endpoints
+from steelyard.study.embedding import remote_embedder
+from steelyard.study.endpoints import hosted_endpoints, unsent
 from steelyard.study.file import StudyFile
 from steelyard.study.marking import judges_of, scorer
 from steelyard.study.material import Material
@@ -39,7 +38,7 @@ from steelyard.study.optimised import Optimised
 from steelyard.study.optimised_file import in_force
 from steelyard.study.racing import Rounds, complete_after_all
 from steelyard.study.record import read_record, run_record
-from steelyard.study.results import RunEstimate, RunResult
+from steelyard.study.results import RunResult
 from steelyard.study.retrieving import answers_by_day
 from steelyard.study.scoring import journal_path, no_such_approach
 from steelyard.study.talk import Talk
@@ -174,7 +173,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
             rounds = Rounds(file, plan.test, prepared, journal, where=str(plan.folder), note=tell)
         elif race and listener is not None:
             listener.on_note("nothing to race: there is one approach, which runs on all cases")
-        work = _work(plan, prepared) if rounds is None else _first_round(plan, prepared, rounds)
+        work = work_of(plan, prepared) if rounds is None else _first_round(plan, prepared, rounds)
         maybe = work if rounds is None else [*work, *rounds.all_left()]
         try:
             with local_endpoint(plan, prepared, maybe, journal, say) as local_endpoints:
@@ -210,30 +209,10 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
     return RunResult(summary=summary, n_test_cases=len(plan.test), race=raced)
 
 
-def estimate_plan(plan: Plan) -> RunEstimate:
-    """What a run would ask and cost; sends nothing, trains nothing."""
-    untrained = tuple(name for name, spec in plan.specs.items() if spec.tuning is not None)
-    bench = workbench(plan, say=Talk(None))
-    prepared = {
-        name: prepare(name, spec.model_copy(update={"tuning": None}) if spec.tuning else spec, bench)
-        for name, spec in plan.specs.items()
-        if not (spec.tuning and spec.model == "none")
-    }
-    endpoints = unsent_endpoints(plan.file, plan.folder)
-    path = journal_path(plan.folder)
-    journal = Journal.open(path, read_only=True) if path.exists() else None
-    try:
-        estimate = asyncio.run(dry_run(_work(plan, prepared), endpoints=endpoints, journal=journal))
-    finally:
-        if journal is not None:
-            journal.close()
-    return RunEstimate(estimate=estimate, untrained=untrained)
-
-
 # Preparing
 
 
-def workbench(plan: Plan, *, say: Callable[[str], None], till: Till | None = None) -> Workbench:
+def workbench(plan: Plan, *, say: Callable[[str], None], till: StudyTill | None = None) -> Workbench:
     """What approaches are prepared with."""
     models = plan.file.models
     endpoints = {
@@ -252,6 +231,8 @@ def workbench(plan: Plan, *, say: Callable[[str], None], till: Till | None = Non
         context_tokens=models.local.context_tokens,
         tools=models.local.tools,
     )
+    knowledge = plan.file.knowledge
+    is_remote = knowledge is not None and knowledge.embeddings is not None
     return Workbench(
         task=plan.task,
         train=plan.material.splits.train,
@@ -259,11 +240,14 @@ def workbench(plan: Plan, *, say: Callable[[str], None], till: Till | None = Non
         folder=plan.state / "prepared",
         endpoints=endpoints,
         embedder=cache(lambda: local_model.embedder(say)),
+        document_embedder=cache(lambda: remote_embedder(plan.file, plan.folder, till=till, say=say))
+        if is_remote
+        else None,
         hosts=models.endpoints,
         till=till,
         base_gguf=cache(lambda: local_model.gguf(models.local, plan.folder, say)),
         study=plan.folder,
-        knowledge=plan.file.knowledge,
+        knowledge=knowledge,
         gold=_gold(plan.material.cases),
         cpu_hour_usd=models.local.cpu_hour_usd,
         say=say,
@@ -276,7 +260,7 @@ def _gold(cases: Sequence[Case]) -> dict[str, tuple[GoldText, ...]]:
     return {case_id: texts for case_id, texts in named.items() if texts}
 
 
-def _work(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
+def work_of(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
     """The test split for every approach, each after its own parity cases if it has any."""
     parity = {one.approach.name: one for one in _parity_work(plan, prepared)}
     work = []

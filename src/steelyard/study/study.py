@@ -76,7 +76,7 @@ class Study:
 
     def estimate(self, *, approaches: Sequence[str] = (), limit: int | None = None) -> RunEstimate:
         """How many calls, tokens and dollars a run would take; sends nothing, trains nothing."""
-        from steelyard.study.running import estimate_plan
+        from steelyard.study.estimating import estimate_plan
 
         plan = self._plan(approaches, limit)
         return outside_event_loop(lambda: estimate_plan(plan))

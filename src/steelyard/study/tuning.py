@@ -19,7 +19,6 @@ from steelyard.approaches.prepare import prepare
 from steelyard.approaches.prompted import Prompted
 from steelyard.approaches.prompting import Prompting
 from steelyard.approaches.spec import ApproachSpec
-from steelyard.approaches.till import Till
 from steelyard.approaches.tuning.audit import Review, audit_training
 from steelyard.approaches.tuning.repeats import without_repeats
 from steelyard.approaches.workbench import Workbench
@@ -160,9 +159,10 @@ class _Ground:
 
 
 @contextmanager
-def _counting_money(study: Study) -> Iterator[Till | None]:
-    """What a job at a host is counted with, where the study has one."""
-    if not any(one.tuning is not None and one.tuning.method == "hosted" for one in study.file.approaches.values()):
+def _counting_money(study: Study) -> Iterator[StudyTill | None]:
+    """What a job at a host is counted with, where the study has one, and documents that an endpoint embeds."""
+    has_job = any(one.tuning is not None and one.tuning.method == "hosted" for one in study.file.approaches.values())
+    if not has_job and (study.file.knowledge is None or study.file.knowledge.embeddings is None):
         yield None
         return
     with Journal.open(journal_path(study.folder)) as journal:
@@ -171,7 +171,7 @@ def _counting_money(study: Study) -> Iterator[Till | None]:
         )
 
 
-def _ground(study: Study, approach: str, say: Talk, till: Till | None = None) -> _Ground:
+def _ground(study: Study, approach: str, say: Talk, till: StudyTill | None = None) -> _Ground:
     plan: Plan = plan_run(study.folder, study.file, study.task, study.material, approaches=[approach], limit=None)
     spec = plan.specs[approach]
     where = f"study.yaml:approaches.{approach}"

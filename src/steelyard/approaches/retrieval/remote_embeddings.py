@@ -7,6 +7,7 @@ asks. Both ask the same endpoint in the same way, so that their vectors can be c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -60,8 +61,7 @@ class EmbeddingCost(NamedTuple):
 
     def card(self) -> dict[str, Any]:
         """As it is written down with the index."""
-        price = {"kind": self.price.kind, "source": self.price.source, "as_of": self.price.as_of}
-        return {**self._asdict(), "price": price}
+        return {**self._asdict(), "price": asdict(self.price)}
 
 
 class RemoteEmbedder:
@@ -71,7 +71,7 @@ class RemoteEmbedder:
         """Say who embeds, and who pays.
 
         Args:
-            endpoint: Of the study; asked for its name, model and price, never sent anything.
+            endpoint: Of the study; asked for its name, model and price, never sent anything here.
             cache: File in which vectors are kept.
             make_calls: Sends and pays; without it only what was embedded before can be had.
         """

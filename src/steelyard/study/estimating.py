@@ -1,0 +1,76 @@
+"""What a run would ask and cost, before it: nothing is sent, nothing is trained."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from steelyard.approaches.approach import Prepared
+from steelyard.approaches.prepare import prepare
+from steelyard.approaches.retrieval.remote_embeddings import NotEmbedded, RemoteEmbedder
+from steelyard.approaches.workbench import Workbench
+from steelyard.engine.estimate import dry_run
+from steelyard.engine.journal import Journal
+from steelyard.study.embedding import EmbeddingEstimate, embedding_estimate
+from steelyard.study.endpoints import unsent_endpoints
+from steelyard.study.results import RunEstimate
+from steelyard.study.running import Plan, work_of, workbench
+from steelyard.study.scoring import journal_path
+from steelyard.study.talk import Talk
+
+
+def estimate_plan(plan: Plan) -> RunEstimate:
+    """What a run would ask and cost; sends nothing, trains nothing.
+
+    Args:
+        plan: What would run.
+
+    Raises:
+        InputError: As for a run, before anything is paid for.
+    """
+    untrained = tuple(name for name, spec in plan.specs.items() if spec.tuning is not None)
+    bench = workbench(plan, say=Talk(None))
+    prepared: dict[str, Prepared] = {}
+    unembedded: list[str] = []
+    for name, spec in plan.specs.items():
+        if spec.tuning is not None and spec.model == "none":
+            continue
+        plain = spec.model_copy(update={"tuning": None}) if spec.tuning else spec
+        try:
+            prepared[name] = prepare(name, plain, bench)
+        except NotEmbedded:  # by an endpoint, which a run would pay: prompts are counted without passages
+            prepared[name] = prepare(name, plain, replace(bench, looks_up=False))
+            unembedded.append(name)
+    endpoints = unsent_endpoints(plan.file, plan.folder)
+    path = journal_path(plan.folder)
+    journal = Journal.open(path, read_only=True) if path.exists() else None
+    work = work_of(plan, prepared)
+    try:
+        dimensions = _dimensions(bench) if len(unembedded) < len(prepared) else {}
+        estimate = asyncio.run(dry_run(work, endpoints=endpoints, journal=journal, dimensions=dimensions))
+    finally:
+        if journal is not None:
+            journal.close()
+    return RunEstimate(estimate=estimate, untrained=untrained, embedding=_embedding(plan, bench, unembedded))
+
+
+# ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _dimensions(bench: Workbench) -> dict[str, int]:
+    """Numbers in the vectors of the endpoint that embeds questions, where that is known."""
+    embedder = bench.document_embedder() if bench.document_embedder is not None else None
+    if not isinstance(embedder, RemoteEmbedder):
+        return {}
+    try:
+        return {embedder.endpoint: embedder.dimensions}
+    except NotEmbedded:
+        return {}
+
+
+def _embedding(plan: Plan, bench: Workbench, unembedded: list[str]) -> EmbeddingEstimate | None:
+    embedder = bench.document_embedder() if bench.document_embedder is not None else None
+    if not unembedded or not isinstance(embedder, RemoteEmbedder):
+        return None
+    uses = {name: use for name in unembedded if (use := plan.specs[name].knowledge) is not None}
+    return embedding_estimate(plan.file, plan.folder, embedder, uses)
