@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from steelyard.models.spec import Section
 
@@ -14,12 +15,18 @@ LATE_INTERACTION = "late_interaction"
 FilterValue = str | int | float | bool
 
 
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):  # not repeated: it may be the connection string itself
+        raise ValueError("name the environment variable that holds the connection string, for example DATABASE_URL")
+    return name
+
+
 class StoreSpec(Section):
     """A PostgreSQL database with pgvector, where a team keeps the index of its documents."""
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
-    postgres: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    postgres: Annotated[str, AfterValidator(_variable)]
     """Name of the environment variable that holds the connection string; the string itself is never written down."""
     schema_name: Annotated[str, Field(alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = "steelyard"
     """Schema of the database in which the tables lie; made where it is missing."""
