@@ -124,14 +124,20 @@ def keep(found: Sequence[tuple[RetrievalSetting, Found]], n: int = KEPT) -> tupl
 
 
 def to_be_judged(
-    kept: Sequence[RetrievalSetting], knowledge: KnowledgeSpec, spec: OptimiseSpec, *, is_ranked: bool
+    kept: Sequence[RetrievalSetting],
+    written: KnowledgeUse,
+    knowledge: KnowledgeSpec,
+    spec: OptimiseSpec,
+    *,
+    is_ranked: bool,
 ) -> tuple[RetrievalSetting, ...]:
-    """What is judged by answers: the kept settings, crossed with numbers of queries and with rerankers.
+    """What is judged by answers beside what is written: the kept settings, crossed with numbers of queries and rerankers.
 
     The first few reach both many settings and many variants, since a small budget carries only these.
 
     Args:
         kept: Settings without queries, best first.
+        written: As the approach has it.
         knowledge: The documents of the study.
         spec: What may be tried.
         is_ranked: Whether the local reranker has had its turn already.
@@ -140,9 +146,10 @@ def to_be_judged(
     variants = [
         {"queries": n, **rerank} for n in spec.queries for rerank in ({}, *({"rerank": one} for one in rerankers))
     ]
-    cells = sorted(product(range(len(kept)), range(len(variants))), key=lambda cell: (sum(cell), cell[1]))
+    cells = sorted(product(range(len(kept)), range(len(variants))), key=lambda cell: (sum(cell), cell[0]))
     settings = [_changed(kept[row].use, **variants[column]) for row, column in cells]
-    return _different([one for one in settings if (one.use.rerank or "none") in spec.rerank], knowledge)
+    allowed = [one for one in settings if (one.use.rerank or "none") in spec.rerank]
+    return _different([as_written(written), *allowed], knowledge)[1:]
 
 
 # ---- private --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -123,6 +124,16 @@ class EmbedOnce:
         return self._embed.embed_pieces(texts)
 
 
+def embedding_once(bench: Workbench) -> Workbench:
+    """The workbench with embedders that remember: the question of a case is the same for all settings."""
+    remote = bench.document_embedder
+    return replace(
+        bench,
+        embedder=cache(lambda: EmbedOnce(bench.embedder())),
+        document_embedder=cache(lambda: EmbedOnce(remote())) if remote is not None else None,
+    )
+
+
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +145,7 @@ class _Looked(NamedTuple):
 async def _look_up(approach: Approach, cases: Sequence[Case], bench: Workbench) -> list[_Looked]:
     found = []
     for case in cases:
-        door = _ClosedDoor(bench.embedder())
+        door = _ClosedDoor(bench.embed_documents())
         answer = await approach.answer(case.visible(), door)
         found.append(_Looked(answer.sources, door.prompt_tokens))
     return found
@@ -167,7 +178,7 @@ class _Texts:
         assert bench.knowledge is not None, "the approach could not have been prepared"
         cut = cut_as(bench.knowledge, use)
         folder = index_folder(bench.study, cut)
-        self._index = open_index(cut, bench.study, folder=folder, embed=bench.embedder())
+        self._index = open_index(cut, bench.study, folder=folder, embed=bench.embed_documents())
         self._read: dict[str, Mapping[str, str]] = {}
 
     def of(self, passage: str) -> str | None:

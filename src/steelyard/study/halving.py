@@ -21,8 +21,6 @@ from steelyard.study.searching import Entered, Search
 class Halving(Search):
     """A search in rounds: what is asked next, given what the journal holds; see `steelyard.approaches.search`."""
 
-    noun = "prompts"
-    """What takes part, in words."""
     _announced = -1
 
     def first_round(self) -> list[Work]:

@@ -53,6 +53,10 @@ class SearchEstimate:
     approach: str
     plan: SearchPlan
     budget_calls: int
+    noun: str
+    """What takes part: prompts or settings."""
+    n_ranked: int = 0
+    """Settings that are ranked beforehand by what they find, without a call."""
     likely_usd: float | None
     """With answers of full length and no repairs; `None` where no price is known."""
 
@@ -62,7 +66,8 @@ class SearchEstimate:
         return {
             "schema": "steelyard.search-plan/1",
             "approach": self.approach,
-            "rounds": [{"prompts": one.n_candidates, "dev_cases": one.n_cases} for one in plan.rounds],
+            "settings_ranked": self.n_ranked,
+            "rounds": [{self.noun: one.n_candidates, "dev_cases": one.n_cases} for one in plan.rounds],
             "trial_calls": plan.n_trials,
             "first_calls": plan.n_trials + plan.n_dev_outcomes + plan.n_reflections,
             "most_calls": plan.most_calls,
@@ -72,7 +77,10 @@ class SearchEstimate:
 
     def __str__(self) -> str:
         plan = self.plan
-        rounds = ", then ".join(f"{one.n_candidates} prompts on {one.n_cases} dev cases" for one in plan.rounds)
+        parts = [f"{one.n_candidates} {self.noun} on {one.n_cases} dev cases" for one in plan.rounds]
+        if self.n_ranked:
+            parts.insert(0, f"{self.n_ranked} settings ranked by the gold they find, without a call")
+        rounds = ", then ".join(parts)
         trials = f", after {plan.n_trials} trial calls on train cases" if plan.n_trials else ""
         likely = "at a price that is not known" if self.likely_usd is None else f"about {money(self.likely_usd)}"
         if plan.n_reflections:
@@ -169,6 +177,8 @@ def estimate_search(plan: Plan, approach: str, spec: OptimiseSpec) -> SearchEsti
         approach=approach,
         plan=search.plan,
         budget_calls=spec.budget_calls,
+        noun=search.noun,
+        n_ranked=search.n_ranked,
         likely_usd=None if likely is None else likely / max(1, estimate.n_first_calls) * n_all,
     )
 

@@ -15,12 +15,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache
 
 from steelyard.approaches.candidates import AS_WRITTEN, Tried
 from steelyard.approaches.knowledge_spec import LATE_INTERACTION, KnowledgeSpec, KnowledgeUse
 from steelyard.approaches.retrieval_settings import (
+    KEPT,
     RERANKED,
     RetrievalSetting,
     as_written,
@@ -29,7 +28,7 @@ from steelyard.approaches.retrieval_settings import (
     to_be_judged,
     with_local_reranker,
 )
-from steelyard.approaches.search import UNCHANGED
+from steelyard.approaches.search import UNCHANGED, SearchPlan
 from steelyard.approaches.search_spec import OptimiseSpec
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.sample import take
@@ -39,7 +38,7 @@ from steelyard.engine.run import Work
 from steelyard.errors import InputError, Problem
 from steelyard.figures import unknown
 from steelyard.report.format import percent
-from steelyard.study.finding import EmbedOnce, PerCase, find, gold_level, with_gold
+from steelyard.study.finding import PerCase, embedding_once, find, gold_level, with_gold
 from steelyard.study.halving import Halving
 from steelyard.study.optimised import Finding, Optimised, Ranked
 from steelyard.study.running import Plan
@@ -74,7 +73,7 @@ class RetrievalSearch(Halving):
         _refuse_unknown_rerankers(name, spec, plan)
         super().__init__(plan, name, spec, bench, journal, note=note)
         self._gold = take(with_gold(self._dev), _MOST_RANKED_ON, spec.seed) if with_gold(self._dev) else ()
-        self._ranking_bench = replace(bench, embedder=cache(lambda: EmbedOnce(bench.embedder())))
+        self._ranking_bench = embedding_once(bench)
         if not self._gold:
             what = "no dev case names the documents or passages that hold its answer, so settings are judged by answers alone"
             self.notes = (what,)
@@ -85,12 +84,13 @@ class RetrievalSearch(Halving):
             calls_per_case(one.put_into(self._approach), plan)
             for one in [as_written(self._use), *self._judged(grid(self._use, self._knowledge, spec)[:1])]
         )
-        if spec.budget_calls:
-            self.plan = self._planned(1 + len(self._judged(self._some_of_the_grid())))
+        self.n_ranked = len(grid(self._use, self._knowledge, spec)) if self._gold else 0
+        some = self._some_of_the_grid()
+        self.plan = self._planned(1 + len(self._judged(some[:KEPT] if self._gold else some)))
 
     def first_round(self) -> list[Work]:
         """The settings as written alone: what others would say is known once they were ranked."""
-        if not self._spec.budget_calls:
+        if not self.plan.rounds:
             return []
         cases = take(self._dev, self.plan.rounds[0].n_cases, self._spec.seed)
         return [Work(approach=self.written.approach, cases=cases, split="dev")]
@@ -106,11 +106,6 @@ class RetrievalSearch(Halving):
             self._take_part(judged)
         return self._next_round() if self._spec.budget_calls else []
 
-    @property
-    def n_ranked(self) -> int:
-        """Settings that are ranked without a call, before any reranker."""
-        return len(grid(self._use, self._knowledge, self._spec)) if self._gold else 0
-
     def result(self, *, spent: Spent, ended: str | None) -> Optimised:
         """How it went."""
         if self._spec.budget_calls:
@@ -124,13 +119,12 @@ class RetrievalSearch(Halving):
 
     def _some_of_the_grid(self) -> tuple[RetrievalSetting, ...]:
         """Settings in a random order, where nothing says which find more."""
-        others = [one for one in grid(self._use, self._knowledge, self._spec) if one.use != self._use]
+        others = [one for one in grid(self._use, self._knowledge, self._spec) if one.name != AS_WRITTEN]
         return tuple(random.Random(self._spec.seed).sample(others, len(others)))
 
     def _judged(self, kept: Sequence[RetrievalSetting]) -> tuple[RetrievalSetting, ...]:
         """What takes part beside the settings as written."""
-        found = to_be_judged(kept, self._knowledge, self._spec, is_ranked=bool(self._gold))
-        return tuple(one for one in found if one.use != self._use)
+        return to_be_judged(kept, self._use, self._knowledge, self._spec, is_ranked=bool(self._gold))
 
     # First part
 
@@ -172,6 +166,11 @@ class RetrievalSearch(Halving):
         return find(self._name, setting.put_into(self._approach), self._ranking_bench, self._gold)
 
     # Second part
+
+    def _planned(self, n_candidates: int, n_trials: int = 0) -> SearchPlan:
+        if not self._spec.budget_calls:
+            return SearchPlan(rounds=(), n_trials=0, calls_per_case=self._per_case)
+        return super()._planned(n_candidates, n_trials)
 
     def _is_new(self, entered: Entered) -> bool:
         return True  # settings may say the same of one case, and not of the next

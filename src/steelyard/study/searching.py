@@ -51,6 +51,10 @@ class Search:
 
     plan: SearchPlan
     """What it asks; known once it has begun."""
+    noun = "prompts"
+    """What takes part, in words."""
+    n_ranked = 0
+    """Settings that are ranked beforehand by what they find."""
     n_reflections = 0
     """Calls to a model that rewrites the instruction."""
     reflection_usd: float | None = 0.0
@@ -269,7 +273,7 @@ def _lookup_calls(approach: ApproachSpec, plan: Plan) -> int:
     use, knowledge = approach.knowledge, plan.file.knowledge
     if use is None or knowledge is None or use.context == "gold":
         return 0
-    is_embedded_elsewhere = getattr(knowledge, "embeddings", None) is not None and use.full_text_weight < 1
+    is_embedded_elsewhere = knowledge.embeddings is not None and use.full_text_weight < 1
     is_reranked_elsewhere = use.rerank in plan.file.models.endpoints
     return (use.queries > 0) + is_embedded_elsewhere + is_reranked_elsewhere
 
