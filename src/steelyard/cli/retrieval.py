@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from steelyard.cli._output import folder_argument, json_option, print_json, print_plain, quiet_option, say
+from steelyard.cli._output import folder_argument, json_option, print_json, print_plain, print_text, quiet_option, say
 
 
 @click.group("retrieval")
@@ -53,3 +53,27 @@ def search(
         print_json(found.to_json())
     else:
         print_plain(str(found))
+
+
+@command.command("freshness")
+@folder_argument
+@click.option(
+    "--document",
+    "documents",
+    multiple=True,
+    metavar="PATH",
+    help="Change this file of the study (or document by id); may be given several times.",
+)
+@quiet_option
+@json_option
+def freshness(folder: Path, documents: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+    """After a document changes, how long until it is found, and which old answers became wrong; works on a copy."""
+    import steelyard
+    from steelyard.study.freshness import measure_freshness
+    from steelyard.study.freshness_table import freshness_parts
+
+    found = measure_freshness(steelyard.load(folder), documents=documents, progress=not quiet)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_text(*freshness_parts(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from steelyard.approaches.retrieval.documents import Document
@@ -50,7 +51,7 @@ def changes_of(documents: Sequence[Document], versions: Versions) -> list[tuple[
     found = []
     for places in series.values():
         ordered = sorted(places, key=lambda place: int(versions.order[place]))
-        found += [(documents[a], documents[b]) for a, b in zip(ordered, ordered[1:], strict=False)]
+        found += [(documents[a], documents[b]) for a, b in pairwise(ordered)]
     return found
 
 
