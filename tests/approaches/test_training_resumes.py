@@ -22,6 +22,7 @@ from steelyard.approaches.tuning import course, training
 from steelyard.approaches.tuning.base_model import BaseModel, load_base
 from steelyard.approaches.tuning.checkpoints import Checkpoint, kept_step, last_checkpoint, save_checkpoint
 from steelyard.approaches.tuning.lora import TunedAdapter, prepare_adapter
+from steelyard.approaches.tuning.progress_line import ProgressLine
 from steelyard.approaches.tuning.spent import Spent
 from steelyard.approaches.tuning.trained import Trained
 from steelyard.approaches.tuning.training import train_adapter
@@ -67,7 +68,7 @@ def base(tmp_path: Path) -> BaseModel:
 @pytest.fixture
 def chatty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A progress line after every step."""
-    monkeypatch.setattr(course.ProgressLine, "step", lambda self, loss, n_tokens: self._say("step"))
+    monkeypatch.setattr(ProgressLine, "step", lambda self, loss, n_tokens: self._say("step"))
 
 
 def tuned(folder: Path, spec: LoraTuningSpec = LONG, say: Callable[[str], None] | None = None) -> TunedAdapter:
@@ -282,12 +283,11 @@ def test_a_full_disk_stops_the_training_and_keeps_the_last_checkpoint(base: Base
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     folder = tmp_path / "full"
-    save = course.save_checkpoint
 
     def save_then_fill(where: Path, found: Checkpoint, *, belongs_to: str) -> None:
         if found.step == 3:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-        save(where, found, belongs_to=belongs_to)
+        save_checkpoint(where, found, belongs_to=belongs_to)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(course, "save_checkpoint", save_then_fill)

@@ -16,7 +16,7 @@ from steelyard.study import local_model
 from steelyard.study.running import plan_run, workbench
 from steelyard.study.study import load_study
 from steelyard.study.talk import Talk
-from steelyard.study.tuning import deployed_prompting
+from steelyard.study.tuning_ground import deployed_prompting
 from tests.approaches.tiny_llama import write_tiny_gguf
 from tests.cli.tickets import Ran, steelyard, ticket_rows, write_cases
 

@@ -17,6 +17,8 @@ from steelyard.study.results import RunEstimate
 from steelyard.study.running import Plan, work_of, workbench
 from steelyard.study.scoring import journal_path
 from steelyard.study.talk import Talk
+from steelyard.study.trainable import refuse_untrainable
+from steelyard.study.training_estimate import estimate_training
 
 
 def estimate_plan(plan: Plan) -> RunEstimate:
@@ -29,6 +31,7 @@ def estimate_plan(plan: Plan) -> RunEstimate:
         InputError: As for a run, before anything is paid for.
     """
     untrained = tuple(name for name, spec in plan.specs.items() if spec.tuning is not None)
+    refuse_untrainable(plan.specs, file=plan.file, task=plan.task, train=plan.material.splits.train)
     bench = workbench(plan, say=Talk(None))
     prepared: dict[str, Prepared] = {}
     unembedded: list[str] = []
@@ -51,7 +54,15 @@ def estimate_plan(plan: Plan) -> RunEstimate:
     finally:
         if journal is not None:
             journal.close()
-    return RunEstimate(estimate=estimate, untrained=untrained, embedding=_embedding(plan, bench, unembedded))
+    trainings = tuple(
+        estimate_training(plan, name, measure=False, say=Talk(None)) for name in untrained if name not in unembedded
+    )
+    return RunEstimate(
+        estimate=estimate,
+        untrained=untrained,
+        trainings=trainings,
+        embedding=_embedding(plan, bench, unembedded),
+    )
 
 
 # ---- private --------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars
     from rich.console import RenderableType
 
+    from steelyard.approaches.tuning.estimate import TrainingEstimate
     from steelyard.study.embedding import EmbeddingEstimate
     from steelyard.study.racing import RaceResult
 
@@ -166,6 +167,8 @@ class RunEstimate:
     estimate: Estimate
     untrained: tuple[str, ...]
     """Approaches estimated without the training their first real run would do."""
+    trainings: tuple[TrainingEstimate, ...] = ()
+    """What these trainings take at most."""
     embedding: EmbeddingEstimate | None = None
     """Documents an endpoint has yet to embed; passages of them are not in the estimate."""
 
@@ -176,6 +179,7 @@ class RunEstimate:
             "first_calls": self.estimate.n_first_calls,
             "likely_usd": self.estimate.likely_usd,
             "needs_training": list(self.untrained),
+            "trainings": [one.to_json() for one in self.trainings],
             "embedding": asdict(self.embedding) if self.embedding is not None else None,
             "approaches": [
                 {
@@ -209,6 +213,7 @@ class RunEstimate:
         )
         if self.untrained:
             lines.append(f"trained at the first run, not now: {', '.join(self.untrained)}")
+        lines += [str(one) for one in self.trainings]
         if (embedding := self.embedding) is not None:
             lines.append(
                 f"embedded at the first run, not now: {embedding.n_texts:,} texts of the documents by"

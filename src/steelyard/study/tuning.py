@@ -7,21 +7,15 @@ import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from steelyard.approaches.approach import Prepared
-from steelyard.approaches.asking import Asking
 from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.prepare import prepare
-from steelyard.approaches.prompted import Prompted
-from steelyard.approaches.prompting import Prompting
-from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.tuning.audit import Review, audit_training
 from steelyard.approaches.tuning.repeats import without_repeats
-from steelyard.approaches.workbench import Workbench
 from steelyard.engine.budget import Budget
 from steelyard.engine.journal import Journal
 from steelyard.engine.lock import study_lock
@@ -31,15 +25,17 @@ from steelyard.figures import Figure
 from steelyard.measure.intervals import wilson
 from steelyard.report.ledger_csv import harmless
 from steelyard.study.reporting import parity_of
-from steelyard.study.running import Plan, plan_run, workbench
+from steelyard.study.running import Plan, plan_run
 from steelyard.study.scoring import journal_path
 from steelyard.study.talk import Talk
 from steelyard.study.till import StudyTill
-from steelyard.study.trainable import label_of, refuse_untrainable
+from steelyard.study.trainable import refuse_untrainable
+from steelyard.study.training_estimate import estimate_training
+from steelyard.study.tuning_ground import Ground, ground_of
 from steelyard.study.tuning_results import Audited, Measured, Tuned
 
 if TYPE_CHECKING:
-    from steelyard.approaches.tuning.examples import PromptOf, TargetOf
+    from steelyard.approaches.tuning.estimate import TrainingEstimate
     from steelyard.study.study import Study
 
 REVIEW_HEADER = ("case_id", "where", "given", "suggested", "reason")
@@ -111,51 +107,21 @@ def tune_approach(study: Study, approach: str, *, export: str | Path | None = No
     return _tuned(study.folder, approach, prepared, exported=None if export is None else Path(export))
 
 
-def deployed_prompting(name: str, spec: ApproachSpec, bench: Workbench) -> Prompting:
-    """How a tuned approach says a case to its model, before anything is trained.
+def estimate_tuning(study: Study, approach: str, *, progress: bool = True) -> TrainingEstimate:
+    """What training an approach takes at most; a few steps are timed where no training on this machine tells.
 
     Raises:
-        InputError: It asks in several steps, none of which is tuned.
+        InputError: The approach is not tuned, or its examples forbid training.
     """
-    plain = prepare(name, spec.model_copy(update={"tuning": None}), bench).approach
-    if not isinstance(plain, Prompted):
-        raise InputError(
-            Problem(
-                what="an approach that asks in several steps cannot be tuned",
-                where=f"study.yaml:approaches.{name}.workflow",
-                hint="leave out workflow.steps and workflow.split, or tuning",
-            )
-        )
-    prompting = plain.question.prompting
-    asking = Asking(
-        bench=bench,
-        endpoint=spec.model,
-        facts=bench.endpoints[spec.model],
-        choose_examples=prompting.choose_examples,
-        find_passages=prompting.find_passages,
-    )
-    tuned = asking.question(spec.prompt, bench.task, where=f"study.yaml:approaches.{name}", short=True)
-    return replace(prompting, text=tuned.prompting.text)
+    say = Talk(sys.stderr if progress else None)
+    plan = _plan(study, approach)
+    refuse_untrainable(plan.specs, file=study.file, task=study.task, train=study.material.splits.train)
+    found = estimate_training(plan, approach, measure=True, say=say)
+    say.end()
+    return found
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Ground:
-    """One tuned approach before it is trained."""
-
-    spec: ApproachSpec
-    bench: Workbench
-    method: str
-    where: str
-    max_examples: int
-    max_tokens: int | None
-    seed: int
-    context_tokens: int | None
-    target: TargetOf
-    prompt: PromptOf | None
-    """`None` for a head, which is asked nothing."""
 
 
 @contextmanager
@@ -171,31 +137,12 @@ def _counting_money(study: Study) -> Iterator[StudyTill | None]:
         )
 
 
-def _ground(study: Study, approach: str, say: Talk, till: StudyTill | None = None) -> _Ground:
-    plan: Plan = plan_run(study.folder, study.file, study.task, study.material, approaches=[approach], limit=None)
-    spec = plan.specs[approach]
-    where = f"study.yaml:approaches.{approach}"
-    if spec.tuning is None:
-        tuned = [name for name, one in study.file.approaches.items() if one.tuning is not None]
-        hint = f"tuned approaches of this study: {', '.join(tuned)}" if tuned else "add tuning: {method: lora}"
-        raise InputError(Problem(what=f"approach {approach!r} is not tuned", where=where, hint=hint))
-    bench = workbench(plan, say=say, till=till)
-    is_head = spec.tuning.method == "head"
-    prompting = None if is_head else deployed_prompting(approach, spec, bench)
+def _ground(study: Study, approach: str, say: Talk, till: StudyTill | None = None) -> Ground:
+    return ground_of(_plan(study, approach), approach, say, till)
 
-    facts = bench.endpoints.get(spec.model)
-    return _Ground(
-        spec=spec,
-        bench=bench,
-        method=spec.tuning.method,
-        where=f"{where}.tuning",
-        max_examples=spec.tuning.max_examples,
-        max_tokens=spec.tuning.max_tokens if spec.tuning.method == "lora" else None,
-        seed=spec.tuning.seed,
-        context_tokens=facts.context_tokens if facts is not None and not is_head else None,
-        target=label_of(bench.task) if prompting is None else prompting.target,
-        prompt=None if prompting is None else lambda case: prompting.converse(case).messages,
-    )
+
+def _plan(study: Study, approach: str) -> Plan:
+    return plan_run(study.folder, study.file, study.task, study.material, approaches=[approach], limit=None)
 
 
 def _tuned(folder: Path, approach: str, prepared: Prepared, *, exported: Path | None) -> Tuned:

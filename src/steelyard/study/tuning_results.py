@@ -126,9 +126,15 @@ class Tuned:
     def __str__(self) -> str:
         was = "found as it was trained before" if self.reused else "trained"
         cost = "at an unknown price" if self.cost_usd is None else f"for {money(self.cost_usd)}"
-        lines = [f"{self.approach}: {was}, in {self.seconds:.1f} s, {cost}"]
+        hours = self.card.get("cpu_hours")
+        took = f"{self.seconds:.1f} s" + (f" ({hours:.3g} CPU hours)" if hours is not None else "")
+        lines = [f"{self.approach}: {was}, in {took}, {cost}"]
         lines += [f"{label}: {text}" for label, text in card_lines(self.card)]
         lines += _curves(self.card)
+        if resumed := self.card.get("resumed_at"):
+            lines.append(f"was stopped, and went on from step {', '.join(f'{step:,}' for step in resumed)}")
+        if balanced := self.card.get("balanced"):
+            lines.append(f"labels balanced ({balanced['how']}): {_extremes(balanced['by_answer'])}")
         if self.parity is not None:
             trained, served = (
                 shown(one, "percent").plain for one in (self.parity.in_training_library, self.parity.as_served)
@@ -193,6 +199,12 @@ def _head_lines(card: Mapping[str, Any]) -> list[str]:
             line += f"; {found['coverage']:.1%} of dev is answered, with success {above}"
         lines.append(line)
     return [*lines, *(f"note: {note}" for note in card.get("notes", ()) if card.get("kind") == "head")]
+
+
+def _extremes(by_answer: Mapping[str, float]) -> str:
+    """The answers that count most and least."""
+    least, most = min(by_answer, key=lambda one: by_answer[one]), max(by_answer, key=lambda one: by_answer[one])
+    return f"from {by_answer[least]:g} ({least}) to {by_answer[most]:g} ({most})"
 
 
 def _plain(figure: Figure) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,25 @@ class TunedAdapter:
     setup: Setup
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The chosen cases, and how they are said to the model."""
+
+    cases: Sequence[Case]
+    prompt: PromptOf
+    target: TargetOf
+
+    @cached_property
+    def digest(self) -> str:
+        """Content address of everything that is said."""
+        return content_digest(
+            [
+                [[message.parts() for message in self.prompt(case.visible())], self.target(case), case.cluster]
+                for case in self.cases
+            ]
+        )
+
+
 def prepare_adapter(
     spec: LoraTuningSpec,
     *,
@@ -98,18 +118,15 @@ def prepare_adapter(
             )
         )
     base_path = bench.base_gguf()
-    said = [[[message.parts() for message in prompt(case.visible())], target(case), case.cluster] for case in cases]
-    data_digest = content_digest(said)
-    settings = spec.model_dump(mode="json", exclude={"checkpoint_steps"})  # how often it is kept changes nothing
-    digest = content_digest([_RECIPE, data_digest, settings, file_sha256(base_path)])
+    data = TrainingData(cases=cases, prompt=prompt, target=target)
+    digest = adapter_digest(spec, data, base_sha256=file_sha256(base_path))
     folder = bench.folder / f"lora-{digest}"
     adapter = folder / "adapter.gguf"
     reused = is_complete(folder)
     if not reused:
         require("torch", "gguf", "safetensors", "tokenizers", feature="training a LoRA", extra="tune")
-        checkpoints = bench.folder / "unfinished" / folder.name
+        checkpoints = checkpoints_of(folder)
         with _said_plainly(spec, where, checkpoints):
-            data = _Data(cases=cases, prompt=prompt, target=target, digest=data_digest)
             _train_into(folder, spec, data, bench, base_path=base_path, checkpoints=checkpoints)
         drop_checkpoints(checkpoints)
     setup = read_setup(folder, cpu_hour_usd=bench.cpu_hour_usd, reused=reused)
@@ -118,19 +135,33 @@ def prepare_adapter(
     return TunedAdapter(path=adapter, digest=digest, setup=setup)
 
 
+def adapter_digest(spec: LoraTuningSpec, data: TrainingData, *, base_sha256: str) -> str:
+    """Content address of an adapter: what is said, the settings, the weights of the base."""
+    settings = spec.model_dump(mode="json", exclude={"checkpoint_steps"})  # how often it is kept changes nothing
+    return content_digest([_RECIPE, data.digest, settings, base_sha256])
+
+
+def checkpoints_of(folder: Path) -> Path:
+    """Where the checkpoints of a training lie until `folder` is there."""
+    return folder.parent / "unfinished" / folder.name
+
+
+def trainer_of(spec: LoraTuningSpec) -> Train:
+    """The trainer that the settings name."""
+    if spec.trainer == "peft":
+        from steelyard.approaches.tuning.peft_training import train_adapter_peft
+
+        return train_adapter_peft
+    from steelyard.approaches.tuning.training import train_adapter
+
+    return train_adapter
+
+
 # ---------------------------------------------------------------------------------------------------- private
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Data:
-    cases: Sequence[Case]
-    prompt: PromptOf
-    target: TargetOf
-    digest: str
-
-
 def _train_into(
-    folder: Path, spec: LoraTuningSpec, data: _Data, bench: Workbench, *, base_path: Path, checkpoints: Path
+    folder: Path, spec: LoraTuningSpec, data: TrainingData, bench: Workbench, *, base_path: Path, checkpoints: Path
 ) -> None:
     spent = Spent(checkpoints / "spent.json")
     bench.say("training: reading the base model")
@@ -147,7 +178,7 @@ def _train_into(
         usd = spent.cpu_seconds / 3600 * bench.cpu_hour_usd
         bench.say(f"{line}, ${usd:.4f} so far" if line.startswith("training: step") else line)
 
-    trained = _trainer(spec)(base, shown, validation.examples, spec, say=say, checkpoints=checkpoints)
+    trained = trainer_of(spec)(base, shown, validation.examples, spec, say=say, checkpoints=checkpoints)
     spent.note(now=True)
     best = min(trained.validations, key=lambda found: found["loss"], default=None)
     with new_folder(folder) as made:
@@ -243,16 +274,6 @@ def _balance_facts(base: BaseModel, shown: Sequence[Example], spec: LoraTuningSp
     weights = {base.decode(answer): round(some[0].weight, 4) for answer, some in by_answer.items()}
     counts = {base.decode(answer): len(some) for answer, some in by_answer.items()}
     return {"how": spec.balance, "n_shown": len(shown), "by_answer": weights if spec.balance == "weight" else counts}
-
-
-def _trainer(spec: LoraTuningSpec) -> Train:
-    if spec.trainer == "peft":
-        from steelyard.approaches.tuning.peft_training import train_adapter_peft
-
-        return train_adapter_peft
-    from steelyard.approaches.tuning.training import train_adapter
-
-    return train_adapter
 
 
 def _base_facts(base: BaseModel) -> dict[str, Any]:
