@@ -107,6 +107,8 @@ class LocalModelSpec(Section):
 
     gguf: str | None = None
     """Path of another GGUF file; left out, the pinned SmolLM2-135M-Instruct is fetched once."""
+    folder: str | None = None
+    """Path of a Hugging Face folder of the Llama family instead; it is converted to GGUF once. Needs the extra `tune`."""
     cpu_hour_usd: NotNegative = 0.05
     """Price of one busy CPU core for an hour; assumed unless you know yours."""
     context_tokens: Annotated[int, Field(ge=256, le=8192)] = 2048
@@ -115,6 +117,12 @@ class LocalModelSpec(Section):
     """Whether the model's chat template knows tools; the one of the built-in model leaves them out without a word."""
     timeout_s: Positive = 120.0
     """Seconds before one try is given up."""
+
+    @model_validator(mode="after")
+    def _one_model(self) -> LocalModelSpec:
+        if self.gguf is not None and self.folder is not None:
+            raise ValueError("gguf and folder both name the model; leave one out")
+        return self
 
 
 class ModelsSpec(Section):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from steelyard.approaches.tuning.hf_folder import convert_folder, folder_digest
 from steelyard.engine.limits import ManagedEndpoint
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Provenance
@@ -14,7 +15,7 @@ from steelyard.models.endpoint import Price
 from steelyard.models.http import local
 from steelyard.models.local_server import available_cores
 from steelyard.models.spec import LocalModelSpec
-from steelyard.models.weights import SMOLLM2_135M_INSTRUCT, fetch
+from steelyard.models.weights import SMOLLM2_135M_INSTRUCT, cache_folder, fetch
 
 SLOTS = 1
 """Calls the local server works on at the same time. On a CPU more of them share the same cores: as many answers per
@@ -25,8 +26,11 @@ def identity(spec: LocalModelSpec, folder: Path) -> str:
     """Name and weight digest of the model, without fetching it.
 
     Raises:
-        InputError: The GGUF file named in study.yaml is not there.
+        InputError: The GGUF file or folder named in study.yaml is not there.
     """
+    if spec.folder is not None:
+        model = _own_folder(spec.folder, folder)
+        return f"{model.resolve().name} {folder_digest(model)[:12]}"
     if spec.gguf is None:
         return f"{SMOLLM2_135M_INSTRUCT.name} {SMOLLM2_135M_INSTRUCT.sha256[:12]}"
     path = _own_gguf(spec.gguf, folder)
@@ -34,7 +38,9 @@ def identity(spec: LocalModelSpec, folder: Path) -> str:
 
 
 def gguf(spec: LocalModelSpec, folder: Path, say: Callable[[str], None]) -> Path:
-    """The model's weights, fetched once if they are the pinned ones."""
+    """The model's weights, fetched once if they are the pinned ones, converted once if they are a folder."""
+    if spec.folder is not None:
+        return convert_folder(_own_folder(spec.folder, folder), into=cache_folder() / "converted", say=say)
     if spec.gguf is not None:
         return _own_gguf(spec.gguf, folder)
     return fetch(SMOLLM2_135M_INSTRUCT, progress=_bytes_line("fetching the local model", say))
@@ -123,6 +129,19 @@ def _own_gguf(name: str, folder: Path) -> Path:
             Problem(
                 where="study.yaml:models.local.gguf",
                 what=f"there is no file {str(path)!r}",
+                hint="give a path relative to the study folder, or leave it out for the embedded model",
+            )
+        )
+    return path
+
+
+def _own_folder(name: str, folder: Path) -> Path:
+    path = (folder / name).expanduser()
+    if not path.is_dir():
+        raise InputError(
+            Problem(
+                where="study.yaml:models.local.folder",
+                what=f"there is no folder {str(path)!r}",
                 hint="give a path relative to the study folder, or leave it out for the embedded model",
             )
         )
