@@ -80,8 +80,17 @@ class PostgresChunks:
         if not asked:
             return []
         found: dict[str, list[tuple[NDArray[np.int32], NDArray[np.uint16]]]] = {}
-        query = "SELECT term, numbers, counts FROM postings WHERE index_id = %s AND term = ANY(%s)"
-        for key, numbers, counts in self.session.rows(query, [self.index_id, list(asked)]):
+        # Joined, so that a generation which is gone is told from words that stand nowhere.
+        query = """
+            SELECT term, numbers, counts
+            FROM generations AS one LEFT JOIN postings ON postings.index_id = one.index_id AND term = ANY(%s)
+            WHERE one.index_id = %s AND one.number = %s"""
+        read = self.session.rows(query, [list(asked), self.index_id, self.number])
+        if not read:
+            raise _gone()
+        for key, numbers, counts in read:
+            if key is None:
+                return []
             here = self._rows(np.frombuffer(numbers, dtype="<i4"))
             there = here >= 0
             if there.any():
@@ -117,6 +126,8 @@ class PostgresChunks:
             rows = self._nearest_by_hnsw(given)
         else:
             rows = self.session.rows(_EXACTLY, given)
+        if len(shown) and not rows:
+            raise _gone()
         best = [(int(self.row_of[number]), float(score)) for number, score in rows]
         return sorted(best, key=lambda one: (-one[1], one[0]))
 
