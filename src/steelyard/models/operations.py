@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import orjson
 
-from steelyard.models.calls import ChatRequest, Message
+from steelyard.models.calls import ChatRequest, Message, Operation
 from steelyard.models.embeddings import Vectors
 
 _FLOAT = np.dtype("<f4")
@@ -50,6 +50,18 @@ def text_of_vectors(vectors: Vectors) -> str:
     """The form in which vectors are journalled; `vectors_of` reads it."""
     rows = np.asarray(vectors, dtype=_FLOAT)
     return orjson.dumps([base64.b64encode(row.tobytes()).decode() for row in rows]).decode()
+
+
+def shown_answer(operation: Operation, text: str) -> str:
+    """The text of an answer for people: of vectors how many they are, since nobody reads their numbers.
+
+    >>> shown_answer("embed", text_of_vectors(np.eye(3)))
+    '3 vectors of 3 numbers'
+    """
+    if operation != "embed" or not text:
+        return text
+    n, dimensions = vectors_of(text).shape
+    return f"{n} vector{'s' if n > 1 else ''} of {dimensions} numbers"
 
 
 def unit_rows(rows: Sequence[np.ndarray]) -> Vectors:

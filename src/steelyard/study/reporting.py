@@ -20,6 +20,7 @@ from steelyard.figures import MEASURED, Figure, Provenance, unknown
 from steelyard.measure.intervals import wilson
 from steelyard.measure.segments import segment_tables
 from steelyard.models.calls import Attempt, ChatRequest
+from steelyard.models.operations import shown_answer
 from steelyard.report.content import (
     CaseAnswer,
     Goals,
@@ -194,7 +195,7 @@ def _calls(attempts: Iterable[Attempt], requests: Iterable[ChatRequest]) -> tupl
         TranscriptCall(
             step=attempt.step,
             messages=tuple(message._replace(content=message.shown()) for message in request.messages),
-            text="\n".join(part for part in (attempt.text, *(call.shown() for call in attempt.tool_calls)) if part),
+            text=_said(attempt, request),
             status=str(attempt.status),
             error=attempt.error,
             prompt_tokens=attempt.prompt_tokens,
@@ -208,6 +209,12 @@ def _calls(attempts: Iterable[Attempt], requests: Iterable[ChatRequest]) -> tupl
         )
         for attempt, request in zip(attempts, requests, strict=False)
     )
+
+
+def _said(attempt: Attempt, request: ChatRequest) -> str:
+    """What came back, as text for people."""
+    answer = shown_answer(request.operation, attempt.text)
+    return "\n".join(part for part in (answer, *(call.shown() for call in attempt.tool_calls)) if part)
 
 
 def _price_from(endpoint: str, file: StudyFile) -> Provenance:
