@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from steelyard.engine.journal import Journal
 from steelyard.models import embeddings
 from steelyard.study import local_model
-from tests.cli.tickets import steelyard
+from steelyard.study.scoring import journal_path
+from tests.cli.tickets import serving, steelyard
 
 STUDY = """
 study: handbook
@@ -57,6 +59,27 @@ def test_index_then_search(handbook: Path) -> None:
     assert "1. Leave (from 2024-01-01)\n   leave-2024#1\n   score " in text
     assert "full text rank 1" in text
     assert "dense rank 1" in text
+
+
+def test_a_search_is_reranked_and_says_so(handbook: Path) -> None:
+    """By words on this machine, or by an endpoint, whose call counts against the budget; a name nobody has is refused."""
+    steelyard("retrieval", "index", handbook, "--quiet")
+    shape = json.loads(
+        steelyard("retrieval", "search", handbook, "days of leave", "--rerank", "late_interaction", "--json").out
+    )
+    assert [passage["legs"]["rerank"]["rank"] for passage in shape["passages"]] == [1]
+    text = steelyard("retrieval", "search", handbook, "days of leave", "--rerank", "late_interaction").out
+    assert "reranker rank 1" in text
+    wrong = steelyard("retrieval", "search", handbook, "days of leave", "--rerank", "late_interacton")
+    assert wrong.code != 0
+    assert "did you mean 'late_interaction'?" in wrong.err
+    with serving() as stub:
+        endpoint = f'{{base_url: "{stub.url}", model: m, price_per_million: {{input: 1}}}}'
+        text = f"{STUDY}knowledge: docs\nmodels: {{endpoints: {{ranker: {endpoint}}}}}\n"
+        (handbook / "study.yaml").write_text(text, encoding="utf-8")
+        assert found(handbook, "days of leave", "--rerank", "ranker", "--k", "1") == ["leave-2024"]
+    with Journal.open(journal_path(handbook), read_only=True) as journal:
+        assert journal.spent().usd > 0
 
 
 def test_index_as_json_says_what_was_done_and_left_out(handbook: Path) -> None:

@@ -39,16 +39,23 @@ def index(folder: Path, quiet: bool, as_json: bool) -> None:
 @click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="As documents held on this day.")
 @click.option("--k", type=click.IntRange(min=1, max=1000), metavar="N", help="Passages at most; left out, 5.")
 @click.option("--access", multiple=True, metavar="TAG", help="A tag of who asks; may be given several times.")
+@click.option("--rerank", metavar="NAME", help="Order the best anew: late_interaction, or an endpoint, which is paid.")
 @json_option
 def search(
-    folder: Path, question: str, as_of: datetime | None, k: int | None, access: tuple[str, ...], as_json: bool
+    folder: Path,
+    question: str,
+    as_of: datetime | None,
+    k: int | None,
+    access: tuple[str, ...],
+    rerank: str | None,
+    as_json: bool,
 ) -> None:
-    """What a question finds in the index, and why: the rank and score that full text and vectors gave it."""
+    """What a question finds in the index, and why: the rank and score that full text, vectors and a reranker gave it."""
     import steelyard
     from steelyard.study.knowledge import search_documents
 
     day = as_of.date() if as_of is not None else None
-    found = search_documents(steelyard.load(folder), question, as_of=day, k=k, access=access)
+    found = search_documents(steelyard.load(folder), question, as_of=day, k=k, access=access, rerank=rerank)
     if as_json:
         print_json(found.to_json())
     else:

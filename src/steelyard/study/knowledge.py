@@ -10,13 +10,14 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.approaches.knowledge_spec import KnowledgeSpec
+from steelyard.approaches.knowledge_spec import KnowledgeSpec, KnowledgeUse
 from steelyard.approaches.retrieval.building import build_index, open_index
 from steelyard.approaches.retrieval.context import index_folder
 from steelyard.approaches.retrieval.history import IndexBuild, Upkeep, read_upkeep
-from steelyard.approaches.retrieval.search import Passage, SearchSettings
+from steelyard.approaches.retrieval.search import Leg, Passage, SearchSettings
 from steelyard.errors import InputError, Problem
 from steelyard.study.embedding import embedding_documents
+from steelyard.study.reranking import rerank_passages
 from steelyard.study.talk import Talk
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 400
 """Characters of a passage on the terminal."""
+_LEGS: dict[Leg, str] = {"full_text": "full text", "dense": "dense", "rerank": "reranker"}
+_CANDIDATES = KnowledgeUse().candidates
+"""Passages that are reranked, as approaches do unless they say otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +112,7 @@ def search_documents(
     as_of: date | None = None,
     k: int | None = None,
     access: Sequence[str] = (),
+    rerank: str | None = None,
     embed: Embed | None = None,
 ) -> Searched:
     """What a question finds in the index as it is, and why.
@@ -118,16 +123,22 @@ def search_documents(
         as_of: Day on which documents must hold; left out, their newest versions.
         k: Passages at most.
         access: Tags of who asks.
+        rerank: Orders the best candidates anew; `late_interaction`, or an endpoint of the study that is paid for it.
         embed: The embedder; left out, that of the study.
 
     Raises:
-        InputError: There is no index, or it was made with another embedder.
+        InputError: There is no index, it was made with another embedder, or there is no such reranker.
+        RunStopped: The reranker cannot be paid for, or does not answer.
     """
     spec = knowledge_of(study)
     settings = SearchSettings() if k is None else replace(SearchSettings(), k=k)
+    if rerank is not None:
+        settings = replace(settings, k=max(settings.k, _CANDIDATES))
     with nullcontext(embed) if embed is not None else embedding_documents(study, Talk(None)) as embedder:
         index = open_index(spec, study.folder, folder=index_folder(study.folder, spec), embed=embedder)
         found = index.search(question, settings, as_of=as_of, access=access)
+    if rerank is not None:
+        found = rerank_passages(study, rerank, question, found)[: k or SearchSettings().k]
     return Searched(question=question, as_of=as_of, passages=tuple(found))
 
 
@@ -156,7 +167,7 @@ def _shown(number: int, passage: Passage) -> str:
     dates = [
         f"{word} {day}" for word, day in (("from", passage.facts.valid_from), ("to", passage.facts.valid_to)) if day
     ]
-    legs = [f"{leg.replace('_', ' ')} rank {found.rank} ({found.score:.3f})" for leg, found in passage.legs.items()]
+    legs = [f"{_LEGS[leg]} rank {found.rank} ({found.score:.3f})" for leg, found in passage.legs.items()]
     text = " ".join(passage.text.split())
     return "\n".join(
         [
