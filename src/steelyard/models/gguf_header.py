@@ -23,6 +23,7 @@ _SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?
 _STRING: Final = 8
 _ARRAY: Final = 9
 _BYTES_PER_VALUE: Final = {0: 4, 1: 2}  # float32, float16: what adapters are stored in
+_ALIGNMENT: Final = 32
 _MOST_DIMENSIONS: Final = 4
 _LONGEST_NAME: Final = 1 << 16
 
@@ -128,7 +129,11 @@ def _read(file: BinaryIO, size: int) -> GgufHeader:
         for one in shapes[name]:
             n_values *= one
         ends.append(offset + n_values * _BYTES_PER_VALUE.get(kind, 0))
-    if file.tell() + max(ends) > size:
+    alignment = facts.get("general.alignment", _ALIGNMENT)
+    if not isinstance(alignment, int) or alignment < 1:
+        raise ValueError(f"tensors aligned to {alignment!r}")
+    begin = -(-file.tell() // alignment) * alignment
+    if begin + max(ends) > size:
         raise ValueError("it ends before its last tensor")
     return GgufHeader(facts=facts, shapes=shapes)
 

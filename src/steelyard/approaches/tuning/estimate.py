@@ -176,15 +176,16 @@ def rate_before(folder: Path, spec: LoraTuningSpec, *, base_sha256: str | None) 
                 and settings.get("trainer", "lean") == spec.trainer
                 and settings["layers"] == spec.layers
             )
-            if is_alike and card["n_tokens"] and card["seconds"]:
-                found.append((str(card["made_utc"]), card["seconds"] / card["n_tokens"], card["cpu_seconds"], card))
+            n_tokens = card["n_tokens"] + card["n_validation_tokens"]
+            if is_alike and n_tokens and card["seconds"]:
+                found.append((str(card["made_utc"]), card["seconds"] / n_tokens, card["cpu_seconds"] / card["seconds"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     if not found:
         return None
-    made, token_s, cpu_seconds, card = max(found, key=lambda one: one[0])
+    made, token_s, cores = max(found)
     source = f"the training of {made[:10]} on this machine, {1 / token_s:,.0f} tokens/s"
-    return Rate(start_s=0.0, token_s=token_s, cores=cpu_seconds / card["seconds"], source=source)
+    return Rate(start_s=0.0, token_s=token_s, cores=cores, source=source)
 
 
 def measure_rate(

@@ -205,6 +205,7 @@ def _train_into(
             "hyperparameters": spec.model_dump(mode="json"),
             "n_steps": trained.n_steps,
             "n_tokens": trained.n_tokens,
+            "n_validation_tokens": sum(one.n_tokens for one in validation.examples) * len(trained.validations),
             "dtype": trained.dtype,
             "device": trained.device,
             "resumed_at": list(trained.resumed_at),
