@@ -13,6 +13,7 @@ from steelyard.engine.journal import Journal
 from steelyard.errors import BudgetReached
 from steelyard.models.embeddings import HashingEmbedder
 from steelyard.study import local_model
+from steelyard.study.knowledge import index_documents
 from steelyard.study.scoring import journal_path
 from steelyard.study.study import Study
 from tests.cli.tickets import serving
@@ -69,6 +70,14 @@ def test_every_call_of_a_look_up_is_counted_and_paid_once(study: Study) -> None:
     study.run(limit=N_CASES, progress=False)
     assert spent(study) == paid
     assert study.score().retrieval is not None
+
+
+def test_a_dry_run_counts_look_ups_and_the_answer_they_are_for(study: Study) -> None:
+    """Four calls a case, before anything was sent; passages are part of the prompt."""
+    index_documents(study, progress=False)
+    (one,) = study.estimate(limit=N_CASES).estimate.approaches
+    assert one.n_first_calls == 4 * N_CASES
+    assert one.most_usd is not None
 
 
 def test_the_budget_holds_for_look_ups(study: Study) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from steelyard.approaches.approach import Ask
+from steelyard.approaches.retrieval.queries import QUERY_STEP
 from steelyard.engine.ask import GIVEN_UP, Calls
 from steelyard.engine.budget import Budget, most_usd
 from steelyard.engine.journal import Journal
@@ -152,8 +153,8 @@ async def _estimate(
 def _noting(noted: list[ChatRequest], dimensions: Mapping[str, int]) -> Ask:
     """A door that notes requests; steps side by side all come to theirs before the first one's end reaches them.
 
-    Embeddings and rankings get an answer that says nothing, so that the chat they serve is counted too: passages found
-    with it are about as long as those that would be found.
+    Embeddings, rankings and written queries get an answer that says nothing, so that the chat they serve is counted too:
+    passages found with it are about as long as those that would be found.
     """
 
     async def note(request: ChatRequest, *, step: str = "answer", extra: bool = False) -> Attempt:
@@ -164,13 +165,15 @@ def _noting(noted: list[ChatRequest], dimensions: Mapping[str, int]) -> Ask:
                 text = text_of_vectors(np.ones(shape, dtype=np.float32))
             case "rerank":
                 text = orjson.dumps([0.0] * (len(request.messages) - 1)).decode()
+            case "chat" if step == QUERY_STEP:
+                text = ""
             case _:
                 raise _FirstRequest
         return Attempt(
             digest="",
             endpoint=request.endpoint,
             model="",
-            status=AttemptStatus.ANSWERED,
+            status=AttemptStatus.ANSWERED if text else AttemptStatus.EMPTY,
             text=text,
             latency_s=0.0,
             price_usd=None,

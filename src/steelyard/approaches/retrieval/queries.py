@@ -12,6 +12,8 @@ from steelyard.approaches.question import Question
 from steelyard.cases.case import CaseInput
 from steelyard.task.task import Task
 
+QUERY_STEP = "query"
+"""Name of the call in transcripts, where it is no step of a workflow."""
 MAX_SEARCHES = 12
 """Searches for one case at most, however much a model or a function gives to search for."""
 _MAX_CHARS = 300
@@ -43,7 +45,7 @@ class QueryWriter:
     """Queries at most."""
 
     async def write(
-        self, case: CaseInput, ask: Ask, *, step: str = "query", steps: Mapping[str, Any] | None = None
+        self, case: CaseInput, ask: Ask, *, step: str = QUERY_STEP, steps: Mapping[str, Any] | None = None
     ) -> Written:
         """Ask, and take what can be searched for; an answer that cannot be used gives no queries and a note."""
         reply = await self.question.put(case, ask, step=step, steps=steps)
