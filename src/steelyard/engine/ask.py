@@ -56,6 +56,8 @@ class Calls:
             again: How often the same task has asked exactly this before: asking again means wanting a new answer.
         """
         model = self._line(request).managed.endpoint.model
+        if request.operation != "chat":
+            repeat = again = 0  # no samples: a vector or a ranking is the same however often it is asked for
         return request.digest(model=f"{model} asked again {again}" if again else model, repeat=repeat)
 
     async def make(self, request: ChatRequest, digest: str, *, step: str, extra: bool) -> Attempt:
