@@ -26,7 +26,7 @@ from steelyard.measure.shares import (
     share,
     share_of,
 )
-from steelyard.task.support import answer_support
+from steelyard.task.support import SupportVerdict, answer_support
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,9 +39,11 @@ class SupportRow:
     supported: Figure
     """Share of what could be decided; its interval reaches from all of the rest unsupported to all supported."""
     undecided: Figure
-    """Share of `n` that a quote check cannot decide."""
+    """Share of `n` that neither a quote check nor a judge decides."""
     right_if_supported: Figure
     right_if_unsupported: Figure
+    n_judged: int = 0
+    """Outcomes that a judge decided because words could not."""
 
     def to_json(self) -> dict[str, Any]:
         """One row of `support`."""
@@ -51,16 +53,33 @@ class SupportRow:
 TextsOf = Callable[[Row], Sequence[str | None]]
 """The texts of the sources of an outcome, in their order; `None` for one that is not known any more."""
 
+Judged = Callable[[Row], SupportVerdict | None]
+"""What a judge said of an outcome whose support words leave undecided; `None` where it said nothing."""
+
 
 def support(
-    rows: Iterable[Row], rules: AnswerRules, texts_of: TextsOf, *, retrieves: Collection[str], alpha: float = 0.05
+    rows: Iterable[Row],
+    rules: AnswerRules,
+    texts_of: TextsOf,
+    *,
+    retrieves: Collection[str],
+    judged: Judged | None = None,
+    alpha: float = 0.05,
 ) -> tuple[SupportRow, ...]:
     """Whether answers are supported by the retrieved text (see `answer_support` for what that can tell).
 
     An answer is undecided where the text of a source is not known, unless the known ones support it.
+
+    Args:
+        rows: As in `measure.answers`.
+        rules: Where the answer stands, and what counts as one.
+        texts_of: What an outcome was shown.
+        retrieves: Approaches in the table.
+        judged: Decides where words do not.
+        alpha: One minus the confidence level.
     """
     return tuple(
-        _support(approach, cases, rules, texts_of, alpha=alpha)
+        _support(approach, cases, rules, texts_of, judged or _nobody, alpha=alpha)
         for approach, cases in by_case(rows).items()
         if approach in retrieves
     )
@@ -122,11 +141,17 @@ def cited_sources(value: object, retrieved: Sequence[str]) -> tuple[str, ...]:
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
+def _nobody(row: Row) -> None:
+    """Where there is no judge."""
+
+
 def _support(
-    approach: str, cases: Sequence[CaseRows], rules: AnswerRules, texts_of: TextsOf, *, alpha: float
+    approach: str, cases: Sequence[CaseRows], rules: AnswerRules, texts_of: TextsOf, judged: Judged, *, alpha: float
 ) -> SupportRow:
     answered = [(c, row) for c, row in outcomes_of(cases) if rules.answered(row)]
-    verdicts = [_verdict(row, rules, texts_of) for _, row in answered]
+    by_words = [_verdict(row, rules, texts_of) for _, row in answered]
+    by_judge = [judged(row) if said == "undecided" else None for said, (_, row) in zip(by_words, answered, strict=True)]
+    verdicts = [judge or said for said, judge in zip(by_words, by_judge, strict=True)]
     yes = np.array([float(one == "supported") for one in verdicts])
     unclear = np.array([float(one == "undecided") for one in verdicts])
     cluster = cluster_codes(cluster for cluster, _ in answered)
@@ -150,6 +175,7 @@ def _support(
         undecided=share(unclear, cluster, nothing=nothing, alpha=alpha),
         right_if_supported=right_if("supported"),
         right_if_unsupported=right_if("unsupported"),
+        n_judged=sum(one is not None for one in by_judge),
     )
 
 

@@ -180,7 +180,7 @@ def _support(rows: Sequence[SupportRow]) -> tuple[Grid, ...]:
     lines = [
         _line(
             row.approach,
-            (f"{row.n:,}",),
+            (_and_also(row.n, row.n_judged, "judged"),),
             row.supported,
             row.undecided,
             row.right_if_supported,
@@ -188,9 +188,7 @@ def _support(rows: Sequence[SupportRow]) -> tuple[Grid, ...]:
         )
         for row in rows
     ]
-    legend = (
-        "by words, numbers and units, not by meaning; the interval counts all it cannot tell once as no, once as yes"
-    )
+    legend = "by words, numbers and units, and by a judge where one decides; the interval counts what nobody can tell once as no, once as yes"
     return (_grid(titles, lines, legend),) if lines else ()
 
 

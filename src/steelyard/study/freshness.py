@@ -32,7 +32,7 @@ from steelyard.approaches.retrieval.versions import Dated, number_versions
 from steelyard.errors import InputError, Problem
 from steelyard.study import local_model
 from steelyard.study.knowledge import knowledge_of
-from steelyard.study.retrieving import answer_rules
+from steelyard.study.readings import answer_rules
 from steelyard.study.stale_answers import StaleAnswer, changes_of, stale_answers
 from steelyard.study.talk import Talk
 from steelyard.task.tokens import answer_tokens

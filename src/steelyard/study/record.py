@@ -190,7 +190,9 @@ def settings_of(study: Mapping[str, Any], name: str) -> dict[str, Any]:
     approach.pop("optimise", None)  # what may be tried changes no answer; what was found has a fingerprint of its own
     endpoint = study.get("models", {}).get("endpoints", {}).get(approach.get("model", "local"), {})
     asked = {key: endpoint.get(key) for key in ("base_url", "model", "extra_body")}
-    found = {"task": study["task"], "cases": study["cases"], "approach": approach, "endpoint": asked}
+    # What is looked at apart from the score can be named later, without running anything again.
+    task = {key: value for key, value in study["task"].items() if key not in ("support", "injections")}
+    found = {"task": task, "cases": study["cases"], "approach": approach, "endpoint": asked}
     reads = (approach.get("retrieval") or {}).get("knowledge") is not None
     return found | ({"knowledge": study.get("knowledge")} if reads else {})
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from steelyard.approaches.retrieval.store import Generation, open_generation
 from steelyard.cases.case import Case
-from steelyard.measure.answers import AnswerRules
 from steelyard.measure.freshness import VersionedAnswer, versions_of_cases
-from steelyard.measure.gold import GOLD_MARK, GoldPassage, passage_ranking
 from steelyard.measure.injection import injection
-from steelyard.measure.retrieval_report import RetrievalReport, answer_row, retrieval_report
-from steelyard.measure.shares import Row
+from steelyard.measure.retrieval_report import RetrievalReport, retrieval_report
 from steelyard.measure.sourcing import citations, support
 from steelyard.study.file import StudyFile
-from steelyard.task.spec import FieldScoring
+from steelyard.study.readings import answer_rules, readings
+from steelyard.study.support_judging import recorded_marks
 
 if TYPE_CHECKING:
     from steelyard.approaches.approach import Setup
@@ -26,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def study_retrieval(
-    file: StudyFile, approaches: Mapping[str, ApproachRecord], setups: Mapping[str, Setup | None], journal: Journal
+    file: StudyFile,
+    approaches: Mapping[str, ApproachRecord],
+    setups: Mapping[str, Setup | None],
+    journal: Journal,
+    *,
+    models: Mapping[str, str],
 ) -> RetrievalReport | None:
     """The tables of a study with documents; `None` for one without.
 
@@ -38,66 +39,31 @@ def study_retrieval(
         approaches: As the last runs left them.
         setups: What preparing them took.
         journal: With outcomes and cases.
+        models: Identity of the model behind each endpoint.
     """
-    readers = [name for name, one in approaches.items() if one.knowledge is not None]
-    if file.knowledge is None or not readers:
+    found = readings(file, approaches, setups, journal)
+    if found is None:
         return None
     rules = answer_rules(file)
-    kept = journal.cases()
-    cases = {
-        case_id: Case(id=case_id, input=one["input"], expected=one["expected"], sources=tuple(one.get("sources", ())))
-        for case_id, one in kept.items()
-    }
-    fingerprints = {name: one.fingerprint for name, one in approaches.items()}
-    rows = [
-        answer_row(outcome, cases[outcome.case_id])
-        for outcome in journal.outcomes(fingerprints, split="test")
-        if outcome.case_id in cases
-    ]
-    order = {name: place for place, name in enumerate(approaches)}
-    rows.sort(key=lambda row: order[row["approach"]])
-    index = {name: _texts(journal.path.parent / "index", setups.get(name)) for name in readers}
-    passages = {
-        case_id: tuple(GoldPassage(source=one["source"], text=one["text"]) for one in body.get("passages", ()))
-        for case_id, body in kept.items()
-    }
-    read = [row for row in rows if row["approach"] in index]
-    # Without the text of what was found, or of what should be, only documents can be compared.
-    by_passage = all(index.values()) and all(passages[row["case_id"]] for row in read if row["gold"])
+    by_passage = found.by_passage()
     report = retrieval_report(
-        [_by_passage(row, passages, index) for row in rows] if by_passage else rows,
+        by_passage if by_passage is not None else found.rows,
         replace(rules, citations=None),
-        retrieves=readers,
+        retrieves=found.readers,
         versions={
             case_id: tuple(VersionedAnswer(valid_from=day, expected=expected) for day, expected in body["versions"])
-            for case_id, body in kept.items()
+            for case_id, body in found.kept.items()
             if "versions" in body
         },
     )
-
-    def texts_of(row: Row) -> list[str | None]:
-        return _shown(row, passages[row["case_id"]], index[row["approach"]])
-
-    lost = [name for name in readers if index[name] is None]
-    legible = [name for name in readers if name not in lost or approaches[name].is_ceiling]
+    legible = [name for name in found.readers if name not in found.lost or approaches[name].is_ceiling]
+    marks = recorded_marks(file, found, journal, models=models)
     return replace(
         report,
-        support=support(read, rules, texts_of, retrieves=legible),
-        citations=citations(read, rules, level="document"),
-        injection=injection(read, planted_orders(file), retrieves=readers, texts_of=texts_of),
-        notes=(*report.notes, *([_gone(lost)] if lost else [])),
-    )
-
-
-def answer_rules(file: StudyFile) -> AnswerRules:
-    """Where the answer stands in an output: in the first expected field."""
-    name = file.task.expected[0]
-    kind = "exact" if file.task.scorer == "exact" else "normalised"
-    scoring = (file.task.scoring or {}).get(name)
-    return AnswerRules(
-        field=name,
-        scoring=scoring if scoring is not None else FieldScoring.model_validate({"kind": kind}),
-        citations=file.task.citations,
+        support=support(found.read, rules, found.texts_of, retrieves=legible, judged=marks.verdict),
+        citations=citations(found.read, rules, level="document"),
+        injection=injection(found.read, planted_orders(file), retrieves=found.readers, texts_of=found.texts_of),
+        notes=(*report.notes, *([_gone(found.lost)] if found.lost else []), *marks.notes),
     )
 
 
@@ -118,66 +84,8 @@ def answers_by_day(file: StudyFile, cases: Sequence[Case]) -> dict[str, list[tup
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Texts:
-    """The passages of an index by id."""
-
-    generation: Generation
-    read: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By document, those looked at so far."""
-
-    def of(self, passage: str) -> str | None:
-        """The text of a passage."""
-        document = passage.partition("#")[0]
-        if document not in self.read:
-            rows = (
-                self.generation.chunk(row)
-                for one in self.generation.documents
-                if one.id == document
-                for row in range(one.first, one.first + one.n_chunks)
-            )
-            self.read[document] = {chunk["id"]: chunk["text"] for chunk in rows}
-        return self.read[document].get(passage)
-
-
-def _texts(folder: Path, setup: Setup | None) -> _Texts | None:
-    """What an approach read, where the index still holds it."""
-    card = ((setup.card or {}).get("knowledge") if setup is not None else None) or {}
-    if "folder" not in card:
-        return None
-    try:
-        generation = open_generation(folder / card["folder"])
-    except ValueError:  # damaged, or made by another version: as good as gone
-        return None
-    if generation is None or generation.manifest.digest != card["digest"]:
-        return None
-    return _Texts(generation=generation)
-
-
-def _shown(row: Row, gold: Sequence[GoldPassage], texts: _Texts | None) -> list[str | None]:
-    """The texts an outcome was shown: gold passages as the case has them, others as the index still has them."""
-    found = []
-    for source in row["sources"]:
-        place = source.partition(GOLD_MARK)[2]
-        if place:
-            found.append(gold[int(place)].text if int(place) < len(gold) else None)
-        else:
-            found.append(texts.of(source) if texts is not None else None)
-    return found
-
-
 def _gone(lost: Sequence[str]) -> str:
     return (
         f"the documents have changed since {', '.join(lost)} ran: passages are not compared, and whether answers are"
         " supported is not known"
     )
-
-
-def _by_passage(
-    row: dict[str, Any], passages: Mapping[str, Sequence[GoldPassage]], index: Mapping[str, _Texts | None]
-) -> dict[str, Any]:
-    texts = index.get(row["approach"])
-    if texts is None or not row["gold"]:
-        return row
-    found = passage_ranking(row["sources"], passages[row["case_id"]], texts.of)
-    return row | {"sources": found.sources, "gold": found.gold}

@@ -41,6 +41,7 @@ from steelyard.study.record import read_record, run_record
 from steelyard.study.results import RunResult
 from steelyard.study.retrieving import answers_by_day
 from steelyard.study.scoring import journal_path, no_such_approach
+from steelyard.study.support_judging import judge_name, judge_support
 from steelyard.study.talk import Talk
 from steelyard.study.till import StudyTill
 from steelyard.study.trainable import refuse_untrainable
@@ -134,7 +135,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
         calls=file.run.budget_calls,
     )
     with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
-        hosted_ones = hosted_endpoints(file, plan.task, plan.specs, budget)
+        hosted_ones = hosted_endpoints(file, plan.task, plan.specs, budget, also=judge_name(file))
         bench = workbench(plan, say=say, till=StudyTill(journal=journal, budget=budget))
         refuse_untrainable(plan.specs, file=file, task=plan.task, train=plan.material.splits.train)
         prepared = {name: prepare(name, spec, bench) for name, spec in plan.specs.items()}
@@ -189,6 +190,8 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
                         followed_by=None if rounds is None else rounds.more,
                     )
                 )
+            judge_support(plan, journal, budget=budget, say=say)
+            say.end()
         except RunStopped as stopped:
             journal.finish_run(number, ended=str(stopped))
             raise

@@ -159,7 +159,9 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
 def score_evidence(evidence: Evidence, journal: Journal) -> Scores:
     """Six metrics per approach, the full cost of a success included, all paired comparisons, and what was retrieved."""
     scores = score_results(evidence.results, evidence.facts, evidence.file.money, notes=evidence.notes)
-    retrieval = study_retrieval(evidence.file, evidence.approaches, evidence.setups, journal)
+    retrieval = study_retrieval(
+        evidence.file, evidence.approaches, evidence.setups, journal, models=evidence.record.models
+    )
     return replace(scores, fields=evidence.fields, retrieval=retrieval)
 
 

@@ -103,6 +103,16 @@ class FieldScoring(Section):
         return self
 
 
+class SupportSpec(Section):
+    """Who says whether an answer follows from the documents, where its words alone do not show it."""
+
+    judge: str
+    """The model that judges: `local` or a name under `models.endpoints`. It is asked by `steelyard run` once answers are
+    in; its calls are paid for and in no figure of an approach."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The least mark of an answer that counts as supported."""
+
+
 class TaskSpec(Section):
     """What is asked of a model, and what counts as a success."""
 
@@ -129,6 +139,9 @@ class TaskSpec(Section):
     citations: str | None = None
     """Field of the output in which an answer names the passages it rests on, by number or id; it is looked at apart and
     scores nothing."""
+    support: SupportSpec | None = None
+    """A judge for answers of which a check of words and numbers cannot tell whether documents support them; left out,
+    they stay undecided."""
     injections: dict[str, str | list[str]] = Field(default_factory=dict)
     """Documents that give orders to whoever reads them, by id, each with a text (or several) of the orders that only an
     answer which obeys would hold. The share of such answers is reported; it scores nothing."""
