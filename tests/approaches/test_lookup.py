@@ -24,7 +24,7 @@ from steelyard.approaches.retrieval.queries import as_queries
 from steelyard.approaches.retrieval.remote_embeddings import RemoteEmbedder
 from steelyard.approaches.retrieval.rerank import LateInteraction, reordered
 from steelyard.approaches.retrieval.search import Found, Passage, SearchSettings
-from steelyard.approaches.spec import ApproachSpec
+from steelyard.approaches.spec import ApproachSpec, Lever
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import CaseInput
 from steelyard.errors import BudgetReached, InputError, Problem
@@ -33,6 +33,7 @@ from steelyard.models.embeddings import HashingEmbedder, Vectors
 from steelyard.models.http import hosted
 from steelyard.models.operations import text_of_vectors
 from steelyard.models.spec import EndpointSpec
+from tests.approaches.tiny_llama import write_tiny_gguf
 from tests.approaches.world import workbench
 
 RULES = {
@@ -448,3 +449,25 @@ def test_what_is_written_before_the_search_cannot_show_passages(tmp_path: Path) 
 def test_a_prompt_for_queries_has_no_examples() -> None:
     with pytest.raises(ValidationError, match="no examples and no tools"):
         ApproachSpec.model_validate({"workflow": {"steps": {"plan": {"query": {"prompt": {"examples": 2}}}}}})
+
+
+# ---- with tuning -----------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_tuned_on_conversations_with_their_passages(tmp_path: Path) -> None:
+    """Another document makes another adapter: what is trained on is what the deployed prompt shows."""
+    write_tiny_gguf(tmp_path / "tiny.gguf")
+    spec = ApproachSpec.model_validate(
+        {
+            "tuning": {"method": "lora", "max_examples": 6, "layers": 1, "max_tokens": 1024},
+            "retrieval": {"knowledge": {"k": 1, "rerank": "late_interaction"}},
+        }
+    )
+    ready = replace(bench(tmp_path), base_gguf=lambda: tmp_path / "tiny.gguf")
+    first = prepare("tuned", spec, ready)
+    assert first.adapter is not None
+    assert first.approach.levers == {Lever.RETRIEVAL, Lever.TUNING}
+    assert {"knowledge", "n_train"} <= (first.setup.card or {}).keys()
+    assert prepare("tuned", spec, ready).adapter_digest == first.adapter_digest
+    (tmp_path / "docs" / "leave.md").write_text("# Money\n\nMoney back: please refund the payment.\n", encoding="utf-8")
+    assert prepare("tuned", spec, ready).adapter_digest != first.adapter_digest
