@@ -1,7 +1,8 @@
 """The eight promises of the design, one section each, through the real command line.
 
 What is tested elsewhere in more depth is named: kills at 20 random moments in `engine/test_kill.py`, every kind of bad
-input in `cli/test_bad_input.py`, hostile text piece by piece in `report/`.
+input in `cli/test_bad_input.py`, hostile text piece by piece in `report/`. Of documents that an endpoint embeds: a killed
+build in `approaches/test_remote_embeddings.py`, the ceiling and Ctrl-C in `engine/test_paid_calls.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -70,6 +72,33 @@ def test_1_a_new_approach_that_asks_the_same_is_not_paid_for(tmp_path: Path, stu
     assert stub.n_requests == N_TEST
 
 
+def embedding_study(folder: Path, vectors: StubServer, chat: StubServer) -> Path:
+    """Two hundred documents, embedded by an endpoint whose price is known."""
+    endpoint = f"vectors: {{base_url: '{vectors.url}', model: e, max_retries: 0, price_per_million: {{input: 100.0}}}}"
+    approach = "search: {model: stub, retrieval: {knowledge: {k: 1}}}"
+    knowledge = "knowledge: {documents: docs, embeddings: vectors}"
+    write_study(folder, chat.url, approaches=[approach], others=[endpoint], more=[knowledge])
+    (folder / "docs").mkdir()
+    for i in range(200):
+        (folder / "docs" / f"{i}.md").write_text(f"# Rule {i}\n\nParcel {i} costs {i * 7} dollars.\n", encoding="utf-8")
+    return folder
+
+
+def test_1_documents_are_embedded_once_by_whatever_command(tmp_path: Path, stub: StubServer) -> None:
+    """The command for the index and the run share the vectors; an index that was lost costs nothing again."""
+    with serving(dimensions=16) as vectors:
+        folder = embedding_study(tmp_path / "s", vectors, stub)
+        assert steelyard("retrieval", "index", folder).code == 0
+        n_texts = vectors.n_texts
+        assert n_texts == 200 + 1  # and one to learn how long a vector is
+        for lost in (folder / ".steelyard" / "index").glob("*-*"):
+            shutil.rmtree(lost)
+        assert steelyard("run", folder, "--quiet").code == 0
+        assert vectors.n_texts == n_texts + N_TEST  # the questions
+        assert steelyard("run", folder, "--quiet").code == 0
+        assert vectors.n_texts == n_texts + N_TEST
+
+
 # ---- 2. The budget is a ceiling: no call starts that could take the study over it ------------------------------------
 
 
@@ -98,6 +127,22 @@ def test_2_the_budget_counts_earlier_runs_and_stands_in_study_yaml(tmp_path: Pat
         assert ran.code == 1
         assert "the budget of 5 calls is used up (5 made)" in ran.err
         assert stub.n_requests == 5
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.2])
+def test_2_the_budget_holds_for_embedding_documents(budget: float, tmp_path: Path, stub: StubServer) -> None:
+    """Each call costs what it can cost at most; what was sent stays below, and a raised budget goes on from there."""
+    with serving(dimensions=16, prompt_tokens=17, latency_s=0.02) as vectors:
+        folder = embedding_study(tmp_path / "s", vectors, stub)
+        ran = steelyard("run", folder, "--budget", budget, "--quiet")
+        assert ran.code == 1
+        assert "raise the budget and run the same command again" in ran.err
+        assert vectors.n_requests * 17 * 100e-6 <= budget
+        assert stub.n_requests == 0
+        n_texts = vectors.n_texts
+        assert steelyard("run", folder, "--budget", 10, "--quiet").code == 0
+        assert vectors.n_texts == 200 + 1 + N_TEST
+        assert (n_texts > 0) is (budget > 0)
 
 
 # ---- 3. Bad input gets a message that names file, line, field and fix, before any money is spent ---------------------
