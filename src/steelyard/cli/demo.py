@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from steelyard.cli._output import json_option, print_json, print_plain, print_text, quiet_option, say
 from steelyard.errors import Problem
+
+if TYPE_CHECKING:
+    from steelyard.study.study import Study
 
 DEMO_CASES = 120
 """Test cases of the full demo, where the study sets no limit: enough for intervals of about ±8 points, few enough for
@@ -48,6 +52,8 @@ def command(name: str, quick: bool, folder: Path | None, quiet: bool, as_json: b
         n for n, spec in study.file.approaches.items() if not (spec.tuning and spec.tuning.method == "lora")
     )
     limit = study.file.run.limit or DEMO_CASES
+    for approach in study.file.approaches:
+        _optimise(study, approach, quick=quick, progress=not quiet)
     study.run(
         approaches=approaches if quick else (), limit=limit // QUICK_SHARE if quick else limit, progress=not quiet
     )
@@ -66,3 +72,17 @@ def command(name: str, quick: bool, folder: Path | None, quiet: bool, as_json: b
         return
     print_text(*scores.renderables(), *decision.renderables())
     print_plain(f"report: {report}")
+
+
+def _optimise(study: Study, name: str, *, quick: bool, progress: bool) -> None:
+    """Search what an approach asks to be searched, where that was not done yet; quickly means without a call."""
+    from steelyard.study.optimised_file import read_optimised
+
+    spec = study.file.approaches[name].optimise
+    if spec is None or (quick and spec.method != "retrieval"):
+        return
+    budget = 0 if quick else spec.budget_calls
+    found = read_optimised(name, study.folder)
+    if found is None or found.budget_calls < budget:
+        found = study.optimise(name, budget_calls=budget, progress=progress)
+    say(f"{name}: {found.sentence}")

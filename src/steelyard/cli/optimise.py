@@ -1,4 +1,4 @@
-"""`steelyard optimise`: search for a better prompt on train and dev cases."""
+"""`steelyard optimise`: search for a better prompt, or better retrieval, on train and dev cases."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from steelyard.cli._output import folder_argument, json_option, print_json, prin
 
 @click.command("optimise")
 @folder_argument
-@click.option("--approach", required=True, metavar="NAME", help="The approach whose prompt is searched.")
-@click.option("--budget-calls", type=click.IntRange(min=1), metavar="N", help="Most model calls of the search.")
+@click.option("--approach", required=True, metavar="NAME", help="The approach that is searched.")
+@click.option("--budget-calls", type=click.IntRange(min=0), metavar="N", help="Most model calls of the search.")
 @click.option("--budget", type=click.FloatRange(min=0), metavar="USD", help="Ceiling on the money of the search.")
 @click.option("--dry-run", is_flag=True, help="Say what would be tried and what that would cost; send nothing.")
 @quiet_option
@@ -26,7 +26,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Try other wordings, examples and orders of examples, and keep the prompt that does best on dev.
+    """Try other wordings and examples, or other ways to look documents up, and keep what does best on dev.
 
     The test cases are not touched. What is found is used by `steelyard run` from then on, as long as task, cases and
     the approach stay as they are.
@@ -47,5 +47,5 @@ def command(
         return
     print_plain(str(found))
     if found.is_changed:
-        say(f"kept in {folder / found.file}; delete that file to go back to the prompt as written")
+        say(f"kept in {folder / found.file}; delete that file to go back to {found.words.as_written}")
     say(f"next: steelyard run {folder} --approach {approach}")

@@ -17,9 +17,10 @@ import numpy as np
 from steelyard.approaches.approach import Approach
 from steelyard.approaches.knowledge_spec import KnowledgeUse
 from steelyard.approaches.prepare import prepare
+from steelyard.approaches.prompted import Prompted
 from steelyard.approaches.retrieval.building import open_index
-from steelyard.approaches.retrieval.context import cut_as, index_folder
-from steelyard.approaches.retrieval_settings import Found
+from steelyard.approaches.retrieval.context import KnowledgeContext, cut_as, index_folder
+from steelyard.approaches.retrieval_settings import Found, RetrievalSetting
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import Case
@@ -60,38 +61,68 @@ def gold_level(cases: Sequence[Case]) -> Level:
     return "passage" if all(case.passages for case in cases) else "document"
 
 
-def find(name: str, spec: ApproachSpec, bench: Workbench, cases: Sequence[Case]) -> PerCase:
-    """What an approach shows of the gold of some cases.
+class Finder:
+    """Says what settings of an approach show of the gold of some cases; an index that several read is opened once."""
 
-    Args:
-        name: The approach.
-        spec: With `retrieval.knowledge`, and without calls for looking up.
-        bench: What it is prepared with.
-        cases: Those of `with_gold`; at least one.
+    def __init__(self, name: str, spec: ApproachSpec, bench: Workbench, cases: Sequence[Case]) -> None:
+        """Nothing is read yet.
 
-    Raises:
-        InputError: It cannot be prepared.
-    """
-    approach = prepare(name, spec, bench).approach
-    looked = asyncio.run(_look_up(approach, cases, bench))
-    assert spec.knowledge is not None, "only approaches that look documents up find anything"
-    if gold_level(cases) == "passage":
-        texts = _Texts(spec.knowledge, bench)
+        Args:
+            name: The approach.
+            spec: As written, with `retrieval.knowledge`.
+            bench: What it is prepared with.
+            cases: Those of `with_gold`; at least one.
+        """
+        self._name = name
+        self._spec = spec
+        self._bench = embedding_once(bench)
+        self._cases = cases
+        self.level = gold_level(cases)
+        self._prepared: dict[tuple[object, ...], tuple[Prompted, _Texts]] = {}
+
+    def find(self, setting: RetrievalSetting) -> PerCase:
+        """What a setting finds, one that looks up without calls.
+
+        Raises:
+            InputError: The approach cannot be prepared with it.
+        """
+        approach, texts = self._read_by(setting)
+        looked = asyncio.run(_look_up(approach, self._cases, self._bench))
         rankings, gold = [], []
-        for case, one in zip(cases, looked, strict=True):
-            passages = [GoldPassage(source=passage.source, text=passage.text) for passage in case.passages]
-            ranking = passage_ranking(one.sources, passages, texts.of)
-            rankings.append(ranking.sources)
-            gold.append(grades(ranking.gold))
-    else:
-        rankings = [tuple(at_level(one.sources, "document")) for one in looked]
-        gold = [grades(case.sources or [one.source for one in case.passages]) for case in cases]
-    found = gains(rankings, gold)
-    return PerCase(
-        recall=recall_at(found, np.array([len(one) for one in gold]), found.shape[1]),
-        reciprocal_rank=reciprocal_rank(found),
-        prompt_tokens=np.array([one.prompt_tokens for one in looked], dtype=np.float64),
-    )
+        for case, one in zip(self._cases, looked, strict=True):
+            if self.level == "passage":
+                passages = [GoldPassage(source=passage.source, text=passage.text) for passage in case.passages]
+                ranking = passage_ranking(one.sources, passages, texts.of)
+                rankings.append(ranking.sources)
+                gold.append(grades(ranking.gold))
+            else:
+                rankings.append(tuple(at_level(one.sources, "document")))
+                gold.append(grades(case.sources or [passage.source for passage in case.passages]))
+        found = gains(rankings, gold)
+        return PerCase(
+            recall=recall_at(found, np.array([len(one) for one in gold]), found.shape[1]),
+            reciprocal_rank=reciprocal_rank(found),
+            prompt_tokens=np.array([one.prompt_tokens for one in looked], dtype=np.float64),
+        )
+
+    # Private
+
+    def _read_by(self, setting: RetrievalSetting) -> tuple[Prompted, _Texts]:
+        """The approach with a setting, and the passages of its index."""
+        use = setting.use
+        cut = (use.chunk_tokens, use.overlap_tokens, use.rerank)
+        if cut not in self._prepared:
+            approach = prepare(self._name, setting.put_into(self._spec), self._bench).approach
+            assert isinstance(approach, Prompted)  # what else there is was refused
+            self._prepared[cut] = (approach, _Texts(use, self._bench))
+        approach, texts = self._prepared[cut]
+        prompting = approach.question.prompting
+        context = prompting.find_passages
+        assert isinstance(context, KnowledgeContext)  # a prompt that shows no passages was refused
+        settings = replace(context.lookup.settings, k=use.k, full_text_weight=use.full_text_weight)
+        searching = replace(context, lookup=replace(context.lookup, settings=settings))
+        question = replace(approach.question, prompting=replace(prompting, find_passages=searching))
+        return replace(approach, question=question), texts
 
 
 class EmbedOnce:

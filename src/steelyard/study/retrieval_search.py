@@ -38,7 +38,7 @@ from steelyard.engine.run import Work
 from steelyard.errors import InputError, Problem
 from steelyard.figures import unknown
 from steelyard.report.format import percent
-from steelyard.study.finding import PerCase, embedding_once, find, gold_level, with_gold
+from steelyard.study.finding import Finder, with_gold
 from steelyard.study.halving import Halving
 from steelyard.study.optimised import Finding, Optimised, Ranked
 from steelyard.study.running import Plan
@@ -73,7 +73,6 @@ class RetrievalSearch(Halving):
         _refuse_unknown_rerankers(name, spec, plan)
         super().__init__(plan, name, spec, bench, journal, note=note)
         self._gold = take(with_gold(self._dev), _MOST_RANKED_ON, spec.seed) if with_gold(self._dev) else ()
-        self._ranking_bench = embedding_once(bench)
         if not self._gold:
             what = "no dev case names the documents or passages that hold its answer, so settings are judged by answers alone"
             self.notes = (what,)
@@ -133,16 +132,17 @@ class RetrievalSearch(Halving):
         started = time.perf_counter()
         everything = grid(self._use, self._knowledge, self._spec)
         self._say(f"{len(everything)} settings on {len(self._gold)} dev cases with gold, without a call")
-        found = [(one, self._found(one)) for one in everything]
+        finder = Finder(self._name, self._approach, self._bench, self._gold)
+        found = [(one, finder.find(one)) for one in everything]
         best = keep([(one, per_case.mean) for one, per_case in found], RERANKED)
-        found += [(one, self._found(one)) for one in with_local_reranker(best, self._spec)]
+        found += [(one, finder.find(one)) for one in with_local_reranker(best, self._spec)]
         means = [(one, per_case.mean) for one, per_case in found]
         kept = keep(means)
         by_rank = sorted(found, key=lambda one: one[1].mean.rank)
         top, own = by_rank[0], next((one for one in found if one[0].name == AS_WRITTEN), None)
         self.finding = Finding(
             n_cases=len(self._gold),
-            level=gold_level(self._gold),
+            level=finder.level,
             seconds=time.perf_counter() - started,
             ranked=tuple(
                 Ranked(
@@ -161,9 +161,6 @@ class RetrievalSearch(Halving):
         )
         self._say(f"{top[0].name!r} finds most: {percent(top[1].mean.recall)}")
         return kept
-
-    def _found(self, setting: RetrievalSetting) -> PerCase:
-        return find(self._name, setting.put_into(self._approach), self._ranking_bench, self._gold)
 
     # Second part
 
