@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.tuning import course, training
@@ -24,7 +25,7 @@ from steelyard.approaches.tuning.checkpoints import Checkpoint, kept_step, last_
 from steelyard.approaches.tuning.lora import TunedAdapter, prepare_adapter
 from steelyard.approaches.tuning.progress_line import ProgressLine
 from steelyard.approaches.tuning.spent import Spent
-from steelyard.approaches.tuning.trained import Trained
+from steelyard.approaches.tuning.trained import Diverged, Trained
 from steelyard.approaches.tuning.training import train_adapter
 from steelyard.errors import InputError, RunStopped, StorageFailed
 from tests.approaches.test_lora import SMALL, cases, prompt, target, tokenised, workbench
@@ -258,6 +259,20 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoint_before(tmp_path: Path) ->
     mended = tuned(tmp_path, SMALL).setup.card
     assert mended is not None
     assert mended["resumed_at"] == []
+
+
+def test_a_loss_that_turns_bad_leaves_the_last_good_checkpoint(base: BaseModel, tmp_path: Path) -> None:
+    """Not a number in the middle: the step before it is kept, with weights that are numbers."""
+    examples = [
+        replace(one, weight=float("nan") if i == 7 else 1.0) for i, one in enumerate(tokenised(base, cases(16)))
+    ]
+    spec = SMALL.model_copy(update={"checkpoint_steps": 1, "batch_size": 1})
+    with pytest.raises(Diverged) as caught:
+        train_adapter(base, examples, (), spec, say=Notes(), checkpoints=tmp_path)
+    assert 1 < caught.value.step < 16
+    assert kept_step(tmp_path) == caught.value.step - 1
+    newest = (tmp_path / f"step-{caught.value.step - 1:08d}.safetensors").read_bytes()
+    assert all(np.isfinite(values).all() for values in safetensors.numpy.load(newest).values())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
