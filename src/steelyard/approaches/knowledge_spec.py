@@ -31,7 +31,8 @@ class StoreSpec(Section):
     schema_name: Annotated[str, Field(alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = "steelyard"
     """Schema of the database in which the tables lie; made where it is missing."""
     study: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """Name under which the database knows this study, for all who share its index; left out, the name of its folder."""
+    """Name under which the database knows this study, for all who share its index; left out, `study`. Two
+    different studies of one name need a name, or a schema, each."""
 
 
 class KnowledgeSpec(Section):

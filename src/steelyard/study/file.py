@@ -69,6 +69,15 @@ class StudyFile(Section):
             return {**value, "approaches": filled}
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _database_knows_the_study(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
+        knowledge = value.get("knowledge") if isinstance(value, dict) else None
+        store = knowledge.get("store") if isinstance(knowledge, dict) else None
+        if isinstance(store, dict) and store.get("study") is None and isinstance(value.get("study"), str):
+            return {**value, "knowledge": {**knowledge, "store": {**store, "study": value["study"]}}}
+        return value
+
     @model_validator(mode="after")
     def _embedder_is_an_endpoint(self) -> StudyFile:
         name = self.knowledge.embeddings if self.knowledge is not None else None
