@@ -64,7 +64,7 @@ class ApproachSpec(Section):
     tuning: Annotated[LoraTuningSpec | HeadTuningSpec | HostedTuningSpec, Field(discriminator="method")] | None = None
     """What is learned beforehand."""
     optimise: OptimiseSpec | None = None
-    """What a search for a better prompt may try and spend."""
+    """What a search for a better prompt, or for better retrieval, may try and spend."""
 
     @model_validator(mode="before")
     @classmethod
