@@ -72,11 +72,12 @@ class StudyFile(Section):
     @model_validator(mode="before")
     @classmethod
     def _database_knows_the_study(cls, value: Any) -> Any:  # noqa: ANN401 - anything can stand in a YAML file
-        knowledge = value.get("knowledge") if isinstance(value, dict) else None
-        store = knowledge.get("store") if isinstance(knowledge, dict) else None
-        if isinstance(store, dict) and store.get("study") is None and isinstance(value.get("study"), str):
-            return {**value, "knowledge": {**knowledge, "store": {**store, "study": value["study"]}}}
-        return value
+        if not isinstance(value, dict) or not isinstance(knowledge := value.get("knowledge"), dict):
+            return value
+        store, name = knowledge.get("store"), value.get("study")
+        if not isinstance(store, dict) or store.get("study") is not None or not isinstance(name, str):
+            return value
+        return {**value, "knowledge": {**knowledge, "store": {**store, "study": name}}}
 
     @model_validator(mode="after")
     def _embedder_is_an_endpoint(self) -> StudyFile:
