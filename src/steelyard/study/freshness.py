@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -30,7 +31,7 @@ from steelyard.approaches.retrieval.metadata import split_front_matter
 from steelyard.approaches.retrieval.search import SearchSettings
 from steelyard.approaches.retrieval.versions import Dated, number_versions
 from steelyard.errors import InputError, Problem
-from steelyard.study import local_model
+from steelyard.study.embedding import embedding_documents
 from steelyard.study.knowledge import knowledge_of
 from steelyard.study.readings import answer_rules
 from steelyard.study.stale_answers import StaleAnswer, changes_of, stale_answers
@@ -151,17 +152,20 @@ def measure_freshness(
         documents: Files to change, by path inside the study folder, or ids of documents; left out, the `DOCUMENTS`
             whose last change made most old answers wrong.
         progress: Show progress on standard error.
-        embed: The embedder; left out, the built-in one.
+        embed: The embedder; left out, that of the study. An endpoint's vectors are remembered, so that the seconds of
+            embedding are then those of looking them up.
 
     Raises:
         InputError: There is no `knowledge:`, documents are not as they must be, or one that is named cannot be changed.
     """
     spec = knowledge_of(study).model_copy(update={"store": None})
     say = Talk(sys.stderr if progress else None)
-    embed = embed or local_model.embedder(say)
-    with tempfile.TemporaryDirectory(prefix="steelyard-freshness-") as scratch:
+    with (
+        nullcontext(embed) if embed is not None else embedding_documents(study, say) as embedder,
+        tempfile.TemporaryDirectory(prefix="steelyard-freshness-") as scratch,
+    ):
         copy = _copied(study.folder, spec, Path(scratch) / "study")
-        bench = _Bench(copy, spec, embed, say)
+        bench = _Bench(copy, spec, embedder, say)
         read = list(read_knowledge(spec, copy).documents)
         versions = changes_of(read, number_versions([Dated(one.id, one.source, one.facts) for one in read]))
         stale = stale_answers(versions, study.material.cases, answer_rules(study.file), right=_recorded_right(study))
@@ -175,7 +179,7 @@ def measure_freshness(
                 )
             )
         bench.update(rebuild=True)
-        bench = replace(bench, embed=_Anew(embed))
+        bench = replace(bench, embed=_Anew(embedder))
         time.sleep(_SETTLED_S)
         changes = []
         for edit in chosen:
