@@ -28,9 +28,12 @@ from steelyard.approaches.retrieval.history import IndexBuild, read_upkeep
 from steelyard.approaches.retrieval.search import SearchSettings
 from steelyard.errors import InputError, MissingExtra, Problem, StudyLocked
 from steelyard.models.embeddings import HashingEmbedder
+from steelyard.study import local_model
 from steelyard.study.yaml_source import read_checked
 from tests.approaches.conftest import DATABASE
 from tests.approaches.test_knowledge_index import POLICIES, Another, Counting, study
+from tests.cli.tickets import serving, steelyard
+from tests.study.test_retrieving import write
 
 SECRET = "s3cr3t-w0rd"
 EVERYTHING = SearchSettings(k=200)
@@ -486,3 +489,43 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     )
     with pytest.raises(MissingExtra, match=r"knowledge.store.postgres needs the extra 'postgres'"):
         build(study(tmp_path))
+
+
+# ---- a whole study ---------------------------------------------------------------------------------------------------
+
+
+def test_a_study_runs_and_is_measured_as_with_the_embedded_index(
+    tmp_path: Path, walled: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both halves come out the same; nothing it writes or prints holds the password; a wrong one ends with code 2."""
+    monkeypatch.setattr(local_model, "embedder", lambda say: HashingEmbedder())
+    with psycopg.connect(walled(user="postgres"), autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        connection.execute("CREATE SCHEMA steelyard AUTHORIZATION walled")
+    monkeypatch.setenv(DATABASE, walled())
+    approaches = "\n  search: {model: stub, retrieval: {knowledge: {as_of: day, k: 2}}}\n"
+    tables = []
+    with serving(reply='{"answer": "31 EUR", "source": "1"}') as stub:
+        for name, store in (("files", ""), ("database", f", store: {{postgres: {DATABASE}}}")):
+            folder = tmp_path / name
+            write(folder, stub.url, approaches)
+            path = folder / "study.yaml"
+            path.write_text(path.read_text().replace("overlap_tokens: 0}", f"overlap_tokens: 0{store}}}"))
+            assert steelyard("run", folder).code == 0
+            tables.append(steelyard("score", folder, "--json").json["retrieval"])
+    assert tables[0] == tables[1]
+    assert tables[0]["level"] == "passage"
+    folder = tmp_path / "database"
+    printed = [
+        steelyard("retrieval", "index", folder),
+        steelyard("retrieval", "search", folder, "price of parking", "--access", "staff"),
+        steelyard("report", folder),
+    ]
+    assert [one.code for one in printed] == [0, 0, 0]
+    assert "full text rank 1" in printed[1].out
+    monkeypatch.setenv(DATABASE, walled(password=SECRET + "x"))
+    wrong = [steelyard("retrieval", "search", folder, "price"), steelyard("retrieval", "index", folder)]
+    assert [one.code for one in wrong] == [2, 2]
+    assert "Traceback" not in wrong[0].err
+    assert not [one for one in (*printed, *wrong) if SECRET in one.out + one.err]
+    assert not [path for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
