@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from steelyard.models.spec import Positive, Section
 
@@ -44,5 +44,24 @@ class LoraTuningSpec(Section):
     checkpoint_steps: Annotated[int, Field(ge=1)] | None = None
     """Keep a checkpoint after every so many optimiser steps, from which a killed training goes on; left out, every 50
     steps or every minute, whichever comes first. Changes nothing of what is learned."""
+    preferences: str | None = None
+    """File of preference pairs (JSONL: `case` or `input`, `chosen`, `rejected`), for example a reviewer's corrections;
+    learned by DPO after the labelled cases. Needs the extra `peft`."""
+    supervised: bool = True
+    """`false`: learn from the preference pairs alone."""
+    preference_epochs: Annotated[float, Field(gt=0, le=20)] = 1.0
+    """Passes over the preference pairs."""
+    preference_learning_rate: Positive = 5e-4
+    """Peak learning rate for preference pairs."""
+    preference_beta: Positive = 0.1
+    """How strongly DPO holds the model to what it was before; a smaller one lets it move further."""
     seed: int = 0
     """Seed of sample, order and initial weights."""
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> LoraTuningSpec:
+        if self.quantise != "none" and self.trainer != "peft":
+            raise ValueError("quantise needs trainer: peft")
+        if not self.supervised and self.preferences is None:
+            raise ValueError("supervised: false leaves nothing to learn from; give a file of preferences")
+        return self

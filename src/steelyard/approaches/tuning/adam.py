@@ -52,6 +52,11 @@ class AdapterWeights:
         self._mean, self._square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self._n = 0
 
+    def put(self, adapter: Mapping[str, NDArray[np.float32]]) -> None:
+        """Begin with these weights instead."""
+        for name, tensor in self.named.items():
+            tensor.data.copy_(as_tensors({name: adapter[name]})[name])
+
     def step(self, gradient: Any, learning_rate: float) -> None:  # noqa: ANN401 - sum() of tensors is typed `int | Tensor`
         """One step of Adam (Kingma and Ba 2015, betas 0.9 and 0.999) with the gradient's norm clipped to 1."""
         self._n += 1

@@ -9,7 +9,7 @@ layout and `card.json`; it appears in one step, so a killed training leaves noth
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from steelyard.approaches.tuning.examples import (
     hold_out,
     tokenise,
 )
+from steelyard.approaches.tuning.preferences import Preference, hold_out_pairs, read_preferences, tokenise_pairs
 from steelyard.approaches.tuning.spent import Spent
 from steelyard.approaches.tuning.store import (
     content_digest,
@@ -39,11 +40,12 @@ from steelyard.approaches.tuning.store import (
     read_setup,
     write_card,
 )
-from steelyard.approaches.tuning.trained import Diverged, Train
+from steelyard.approaches.tuning.trained import Diverged, Train, Trained
 from steelyard.cases.case import Case
 from steelyard.errors import InputError, Problem, RunStopped, require
 
 if TYPE_CHECKING:
+    from steelyard.approaches.tuning.dpo import Preferred
     from steelyard.approaches.workbench import Workbench
 
 _RECIPE = 1
@@ -69,16 +71,21 @@ class TrainingData:
     cases: Sequence[Case]
     prompt: PromptOf
     target: TargetOf
+    preferences: Sequence[Preference] = ()
+    """Pairs that are learned after the cases."""
 
     @cached_property
     def digest(self) -> str:
         """Content address of everything that is said."""
-        return content_digest(
-            [
-                [[message.parts() for message in self.prompt(case.visible())], self.target(case), case.cluster]
-                for case in self.cases
-            ]
-        )
+        said = [
+            [[message.parts() for message in self.prompt(case.visible())], self.target(case), case.cluster]
+            for case in self.cases
+        ]
+        preferred = [
+            [[message.parts() for message in self.prompt(pair.case.visible())], pair.chosen, pair.rejected]
+            for pair in self.preferences
+        ]
+        return content_digest([said, preferred] if preferred else said)
 
 
 def prepare_adapter(
@@ -117,14 +124,19 @@ def prepare_adapter(
                 hint="label some cases, or leave out this approach",
             )
         )
+    preferences = preferences_of(spec, bench, target)
     base_path = bench.base_gguf()
-    data = TrainingData(cases=cases, prompt=prompt, target=target)
+    data = TrainingData(cases=cases, prompt=prompt, target=target, preferences=preferences)
     digest = adapter_digest(spec, data, base_sha256=file_sha256(base_path))
     folder = bench.folder / f"lora-{digest}"
     adapter = folder / "adapter.gguf"
     reused = is_complete(folder)
     if not reused:
         require("torch", "gguf", "safetensors", "tokenizers", feature="training a LoRA", extra="tune")
+        if spec.trainer == "peft" or preferences:
+            from steelyard.approaches.tuning.peft_training import check_placement
+
+            check_placement(spec)
         checkpoints = checkpoints_of(folder)
         with _said_plainly(spec, where, checkpoints):
             _train_into(folder, spec, data, bench, base_path=base_path, checkpoints=checkpoints)
@@ -133,6 +145,23 @@ def prepare_adapter(
     if reused and (not adapter.is_file() or file_sha256(adapter) != (setup.card or {}).get("adapter_sha256")):
         raise damaged(folder, "adapter.gguf is not the file that was written")
     return TunedAdapter(path=adapter, digest=digest, setup=setup)
+
+
+def preferences_of(spec: LoraTuningSpec, bench: Workbench, target: TargetOf) -> tuple[Preference, ...]:
+    """The preference pairs that the settings name; none where they name no file.
+
+    Raises:
+        InputError: The file cannot be read, or lines of it are wrong.
+    """
+    if spec.preferences is None:
+        return ()
+    return read_preferences(
+        bench.study / spec.preferences,
+        train=bench.train,
+        unseen=bench.dev,
+        input_fields=bench.task.input_fields,
+        target=target,
+    )
 
 
 def adapter_digest(spec: LoraTuningSpec, data: TrainingData, *, base_sha256: str) -> str:
@@ -178,8 +207,18 @@ def _train_into(
         usd = spent.cpu_seconds / 3600 * bench.cpu_hour_usd
         bench.say(f"{line}, ${usd:.4f} so far" if line.startswith("training: step") else line)
 
-    trained = trainer_of(spec)(base, shown, validation.examples, spec, say=say, checkpoints=checkpoints)
+    first = None
+    if spec.supervised:
+        first = trainer_of(spec)(base, shown, validation.examples, spec, say=say, checkpoints=checkpoints)
+    preferred = None
+    if data.preferences:
+        preferred = _learn_preferences(
+            base, first, data, spec, validation_cases, validation.examples, say=say, checkpoints=checkpoints
+        )
     spent.note(now=True)
+    trained = preferred.trained if preferred is not None else first
+    assert trained is not None  # without a supervised pass there are preferences
+    first = first or trained
     best = min(trained.validations, key=lambda found: found["loss"], default=None)
     with new_folder(folder) as made:
         write_gguf(
@@ -203,14 +242,15 @@ def _train_into(
             "balanced": _balance_facts(base, shown, spec),
             "base_model": _base_facts(base),
             "hyperparameters": spec.model_dump(mode="json"),
-            "n_steps": trained.n_steps,
-            "n_tokens": trained.n_tokens,
+            "n_steps": first.n_steps,
+            "n_tokens": first.n_tokens,
             "n_validation_tokens": sum(one.n_tokens for one in validation.examples) * len(trained.validations),
             "dtype": trained.dtype,
             "device": trained.device,
-            "resumed_at": list(trained.resumed_at),
-            "loss_curve": trained.curve,
-            "validations": trained.validations,
+            "resumed_at": list(first.resumed_at),
+            "loss_curve": first.curve,
+            "validations": first.validations,
+            "preferences": preferred.facts() if preferred is not None else None,
             "validation_loss": best["loss"] if best else None,
             "validation_exact_match": best["exact_match"] if best else None,
             # By case, so that the same cases can be asked again as served.
@@ -223,6 +263,32 @@ def _train_into(
             "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         }
         write_card(made, card, seconds=spent.seconds, cpu_seconds=spent.cpu_seconds, cpu_hour_usd=bench.cpu_hour_usd)
+
+
+def _learn_preferences(
+    base: BaseModel,
+    first: Trained | None,
+    data: TrainingData,
+    spec: LoraTuningSpec,
+    validation_cases: Sequence[Case],
+    validation: Sequence[Example],
+    *,
+    say: Callable[[str], None],
+    checkpoints: Path,
+) -> Preferred:
+    from steelyard.approaches.tuning.dpo import learn_preferences
+
+    learned, held = hold_out_pairs(data.preferences, validation=validation_cases, seed=spec.seed)
+    return learn_preferences(
+        base,
+        first,
+        tokenise_pairs(base, learned, data.prompt, max_tokens=spec.max_tokens),
+        tokenise_pairs(base, held, data.prompt, max_tokens=spec.max_tokens),
+        validation,
+        spec,
+        say=say,
+        checkpoints=checkpoints / "preferences",
+    )
 
 
 @contextmanager

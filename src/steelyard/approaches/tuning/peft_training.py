@@ -112,6 +112,25 @@ def device_name(placement: Placement) -> str:
     return str(torch.cuda.get_device_name())
 
 
+def judged_by(model: PeftLlama, weights: AdapterWeights, examples: Sequence[Example]) -> Validation | None:
+    """Loss and exact match of these weights on examples; nothing without any."""
+    import torch
+
+    if not examples:
+        return None
+    model.put(weights.named)
+    order = sorted(range(len(examples)), key=lambda i: examples[i].n_tokens)
+    right, total, n_targets = [False] * len(order), 0.0, 0
+    for start in range(0, len(order), VALIDATION_BATCH):
+        some = order[start : start + VALIDATION_BATCH]
+        with torch.no_grad():
+            nll, is_exact = model.nll([examples[i] for i in some])
+        total, n_targets = total + float(nll.sum()), n_targets + len(nll)
+        for i, is_right in zip(some, is_exact.tolist(), strict=True):
+            right[i] = is_right
+    return Validation(loss=total / n_targets, right=tuple(right))
+
+
 # ---------------------------------------------------------------------------------------------------- private
 
 
@@ -132,18 +151,4 @@ class _Supervised:
         return loss.item(), self._model.gradient(list(self._weights.named))
 
     def judge(self) -> Validation | None:
-        import torch
-
-        if not self._validation:
-            return None
-        self._model.put(self._weights.named)
-        order = sorted(range(len(self._validation)), key=lambda i: self._validation[i].n_tokens)
-        right, total, n_targets = [False] * len(order), 0.0, 0
-        for start in range(0, len(order), VALIDATION_BATCH):
-            some = order[start : start + VALIDATION_BATCH]
-            with torch.no_grad():
-                nll, is_exact = self._model.nll([self._validation[i] for i in some])
-            total, n_targets = total + float(nll.sum()), n_targets + len(nll)
-            for i, is_right in zip(some, is_exact.tolist(), strict=True):
-                right[i] = is_right
-        return Validation(loss=total / n_targets, right=tuple(right))
+        return judged_by(self._model, self._weights, self._validation)
