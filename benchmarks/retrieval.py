@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.check import Check
+from benchmarks.postgres import postgres_checks
 from benchmarks.table import aligned
 from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index
@@ -86,7 +87,7 @@ def section() -> list[Check]:
         best = max(one.bm25s, one.dense)
         what = f"recall@10 on {name}, against the better of bm25s and dense"
         checks.append(Check(what=what, measured=one.ours, limit=best, unit="", at_least=True))
-    return [*checks, *_small(), *_large()]
+    return [*checks, *_small(), *_large(), *postgres_checks()]
 
 
 def recalls(name: str) -> Recalls:
@@ -99,10 +100,10 @@ def recalls(name: str) -> Recalls:
         study = Path(folder)
         (study / "docs.jsonl").write_bytes((SHARED_DATA / name / "docs.jsonl").read_bytes())
         index = _built(KnowledgeSpec(documents=["docs.jsonl"]), study, embed)
-        generation = index.generation
+        chunks = index.generation.chunks(range(index.n_chunks))
         owner = [index.documents[document].id for document in index.document_of]
         heads = {one.id: one.title for one in index.documents}
-        texts = [f"{heads[owner[row]]}\n{generation.chunk(row)['text']}" for row in range(generation.n_chunks)]
+        texts = [f"{heads[owner[row]]}\n{chunk['text']}" for row, chunk in enumerate(chunks)]
         peer = bm25s.BM25()
         peer.index(bm25s.tokenize(texts, show_progress=False), show_progress=False)
         rows, _ = peer.retrieve(bm25s.tokenize(questions, show_progress=False), k=K, show_progress=False)
@@ -126,10 +127,10 @@ def _small() -> list[Check]:
     """200 chunks: what the index costs besides the embedding."""
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder)
-        questions = _write(study, n_documents=20, seed=1)
+        questions = write_documents(study, n_documents=20, seed=1)
         index = _built(KnowledgeSpec(documents=["docs"]), study, RandomVectors())
-        seconds = _query_seconds(index, questions)
-    what = f"query at {index.generation.n_chunks} chunks besides the embedding, p50"
+        seconds = query_seconds(index, questions)
+    what = f"query at {index.n_chunks} chunks besides the embedding, p50"
     return [Check(what=what, measured=statistics.median(seconds) * 1000, limit=2, unit="ms")]
 
 
@@ -139,16 +140,16 @@ def _large() -> list[Check]:
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder)
         _say(f"writing {N_DOCUMENTS:,} documents ...")
-        questions = _write(study, n_documents=N_DOCUMENTS, seed=2)
+        questions = write_documents(study, n_documents=N_DOCUMENTS, seed=2)
         _say("building their index, with made-up vectors ...")
         started = time.perf_counter()
         index = _built(spec, study, RandomVectors())
         build_s = time.perf_counter() - started
-        n_chunks = index.generation.n_chunks
-        size = sum(path.stat().st_size for path in index.generation.path.iterdir()) / MB
+        n_chunks = index.n_chunks
+        size = sum(path.stat().st_size for path in (study / "index").rglob("*") if path.is_file()) / MB
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
-        seconds = _query_seconds(index, questions)
-        filtered = _query_seconds(index, questions, tokens=1500)
+        seconds = query_seconds(index, questions)
+        filtered = query_seconds(index, questions, tokens=1500)
         (study / "docs" / "0" / "00077.md").write_text("# Changed\n\nThis document says something else now.\n")
         _say("updating it after one change ...")
         started = time.perf_counter()
@@ -157,7 +158,7 @@ def _large() -> list[Check]:
         )
         update_s = time.perf_counter() - started
         assert build.n_changed == 1
-        assert updated.generation.n_chunks < n_chunks
+        assert updated.n_chunks < n_chunks
     p50 = statistics.median(seconds) * 1000
     rows = [
         ("chunks", f"{n_chunks:,}"),
@@ -174,15 +175,7 @@ def _large() -> list[Check]:
     ]
 
 
-# Private
-
-
-def _built(spec: KnowledgeSpec, study: Path, embed: Embed) -> KnowledgeIndex:
-    index, _ = build_knowledge_index(spec, study, folder=study / "index", embed=embed, say=lambda line: None)
-    return index
-
-
-def _query_seconds(index: KnowledgeIndex, questions: Sequence[str], *, tokens: int | None = None) -> list[float]:
+def query_seconds(index: KnowledgeIndex, questions: Sequence[str], *, tokens: int | None = None) -> list[float]:
     """Seconds of each question after warm-up, the embedding left out: its vector is there beforehand."""
     vectors = dict(zip(questions, RandomVectors().embed(questions), strict=True))
 
@@ -204,7 +197,7 @@ def _query_seconds(index: KnowledgeIndex, questions: Sequence[str], *, tokens: i
     return seconds
 
 
-def _write(study: Path, *, n_documents: int, seed: int) -> list[str]:
+def write_documents(study: Path, *, n_documents: int, seed: int) -> list[str]:
     """Markdown documents of ten sections each; returns questions, each of words of one section."""
     random = np.random.default_rng(seed)
     words = np.array([_word(number) for number in range(VOCABULARY)])
@@ -222,6 +215,14 @@ def _write(study: Path, *, n_documents: int, seed: int) -> list[str]:
         " ".join(words[random.choice(picked[place, part], WORDS_A_QUESTION, replace=False)])
         for place, part in zip(places, parts, strict=True)
     ]
+
+
+# Private
+
+
+def _built(spec: KnowledgeSpec, study: Path, embed: Embed) -> KnowledgeIndex:
+    index, _ = build_knowledge_index(spec, study, folder=study / "index", embed=embed, say=lambda line: None)
+    return index
 
 
 def _word(number: int) -> str:

@@ -453,6 +453,9 @@ def test_rights_and_the_extension_are_asked_for_by_name(
         assert "does not have the extension pgvector" in refused(tmp_path, monkeypatch, walled())
         connection.execute("ALTER DATABASE walled RESET extension_control_path")
         connection.execute("CREATE EXTENSION vector")
+        connection.execute("UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+        assert "has pgvector 0.7.4" in refused(tmp_path, monkeypatch, walled())
+        connection.execute("UPDATE pg_extension SET extversion = '0.8.5' WHERE extname = 'vector'")
         said = refused(tmp_path, monkeypatch, walled())
         assert "CREATE SCHEMA steelyard" in said
         connection.execute("CREATE SCHEMA steelyard AUTHORIZATION walled")

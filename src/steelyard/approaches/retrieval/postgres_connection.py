@@ -89,8 +89,13 @@ _SAID = {
 }  # fmt: skip
 _NO_PGVECTOR = (
     "does not have the extension pgvector",
-    "install pgvector (0.5 or later) on the server, and have an administrator run: CREATE EXTENSION vector",
+    (
+        "install pgvector (0.8 or later) on the server, and have an administrator run: CREATE EXTENSION vector, or"
+        " ALTER EXTENSION vector UPDATE"
+    ),
 )
+_PGVECTOR = (0, 8)
+"""The first version whose HNSW index goes on searching until enough of what it finds may be shown."""
 _REFUSALS = (  # libpq gives no code where it fails to connect; in another language all of it is "cannot be reached"
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
@@ -179,10 +184,13 @@ def connect(store: StoreSpec) -> Connection:
     try:
         with plainly(store):
             found = connection.execute(
-                "SELECT nspname FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace"
+                "SELECT nspname, extversion FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace"
                 " WHERE extname = 'vector'"
             ).fetchone()
-            schemas = [store.schema_name, *(found or ("public",))]
+            schema, version = found or ("public", None)
+            if version is not None and _numbers(version) < _PGVECTOR:
+                raise _problem(store, f"has pgvector {version}", _NO_PGVECTOR[1])
+            schemas = [store.schema_name, schema]
             path = sql.SQL(", ").join(map(sql.Identifier, dict.fromkeys(schemas)))
             connection.execute(sql.SQL("SET search_path TO {}").format(path))
     except BaseException:
@@ -274,3 +282,7 @@ def _problem(store: StoreSpec, what: str, hint: str) -> InputError:
 def _one(connection: Connection, query: LiteralString, *given: object) -> Any:  # noqa: ANN401 - of any type
     row = connection.execute(query, given).fetchone()
     return row[0] if row is not None else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
