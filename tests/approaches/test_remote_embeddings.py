@@ -18,10 +18,8 @@ from steelyard.approaches.retrieval.history import IndexBuild
 from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index, open_knowledge_index
 from steelyard.approaches.retrieval.remote_embeddings import (
     BATCH_BYTES,
-    BATCH_TEXTS,
     NotEmbedded,
     RemoteEmbedder,
-    embedding_cost,
 )
 from steelyard.engine.budget import Budget
 from steelyard.engine.journal import Journal
@@ -34,6 +32,8 @@ from steelyard.models.http import hosted
 from steelyard.models.operations import text_of_vectors
 from steelyard.models.spec import EndpointSpec, PriceSpec
 from tests.cli.tickets import serving
+
+BATCH_TEXTS = 64
 
 
 class Host:
@@ -181,15 +181,11 @@ def test_what_an_index_cost_is_measured(tmp_path: Path) -> None:
     """Tokens and price as the endpoint counted them, in proportion; unknown where a price was."""
     remote = embedder(tmp_path, Host())
     remote.embed(["one two three", "four five six"])
-    whole = embedding_cost(remote, 2 * 3)
-    assert whole is not None
+    whole = remote.cost_of(2 * 3)
     assert whole.tokens == 20
     assert whole.usd == pytest.approx(20e-6)
-    half = embedding_cost(remote, 3)
-    assert half is not None
-    assert half.usd == pytest.approx(10e-6)
+    assert remote.cost_of(3).usd == pytest.approx(10e-6)
     assert whole.card()["price"]["kind"] == "assumed"
-    assert embedding_cost(HashingEmbedder(), 6) is None
 
 
 # ---- killed ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import orjson
 import pytest
@@ -12,9 +14,29 @@ from steelyard.models.endpoint import EndpointFault, Price, Response
 from steelyard.models.http import hosted
 from steelyard.models.operations import embed_request, rerank_request, scores_of, text_of_vectors, vectors_of
 from steelyard.models.spec import EndpointSpec
-from steelyard.models.stub_server import StubServer
+from steelyard.models.stub_server import StubServer, http_answer
 
 INPUT_ONLY = Price(input_per_million_usd=2.0, provenance=Provenance(kind="assumed", source="test"))
+
+
+class OneAnswer:
+    """A server that says the same to everything."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self._answer)
+        await writer.drain()
+        writer.close()
 
 
 async def send(stub: StubServer, request: ChatRequest, model: str = "m") -> Response:
@@ -145,3 +167,15 @@ def test_a_reranker_is_bounded_by_the_question_with_every_text() -> None:
     bound = INPUT_ONLY.upper_bound(rerank_request("e", question, texts), timeout_s=1, tries=1)
     assert bound is not None
     assert bound >= 3 * 1_000 * 2.0 / 1e6
+
+
+@pytest.mark.parametrize("status", [400, 413, 500])
+async def test_a_text_longer_than_the_model_reads_is_known_as_such(status: int) -> None:
+    """In the words of OpenAI and of llama.cpp, which answers 500: trying again would not help."""
+    said = b'{"error": {"message": "input (3001 tokens) is too large to process. increase the physical batch size"}}'
+    async with OneAnswer(http_answer(status, said)) as url:
+        endpoint = hosted("stub", EndpointSpec(base_url=url, model="m"))
+        response = await endpoint.send(embed_request("stub", ["text"]), timeout_s=5)
+        await endpoint.close()
+    assert response.status is AttemptStatus.TOO_LONG
+    assert "3001 tokens" in (response.error or "")

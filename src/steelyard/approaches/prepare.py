@@ -251,15 +251,16 @@ def _unknown_reranker(use: KnowledgeUse, bench: Workbench, where: str) -> list[P
 
 def _knowledge_setup(knowledge: PreparedKnowledge, bench: Workbench) -> Setup:
     """What the index took: seconds of this machine, and what an endpoint was paid for embedding."""
-    from steelyard.approaches.retrieval.remote_embeddings import embedding_cost
+    from steelyard.approaches.retrieval.remote_embeddings import RemoteEmbedder
 
     setup = _setup(bench, seconds=knowledge.seconds, reused=knowledge.reused)
     card = dict(knowledge.card)
-    paid = embedding_cost(bench.embed_documents(), card["tokens_embedded"]) if card and bench.document_embedder else None
-    if paid is not None:
+    embed = bench.embed_documents() if card and bench.document_embedder is not None else None
+    if isinstance(embed, RemoteEmbedder):
+        paid, monthly = embed.cost_of(card["tokens_embedded"]), embed.cost_of(card["tokens_per_month"] or 0)
         usd = None if setup.cost_usd is None or paid.usd is None else setup.cost_usd + paid.usd
         setup = replace(setup, cost_usd=usd)
-        card["embeddings"] = paid.card()
+        card["embeddings"] = {**paid.card(), "usd_per_month": monthly.usd if card["tokens_per_month"] else None}
     return replace(setup, card={"knowledge": {**card, "cost_usd": setup.cost_usd}})
 
 

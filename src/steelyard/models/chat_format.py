@@ -24,6 +24,7 @@ _TOO_LONG_WORDINGS = (
     "prompt is too long",
     "input is too long",
     "too many tokens",
+    "too large to process",
 )
 
 _SCHEMA_WORDING = re.compile(r"response_format|json[_ ]?schema|\bschema\b|\bgrammar\b", re.IGNORECASE)

@@ -206,7 +206,8 @@ class HttpEndpoint:
     ) -> Response:
         said = self._shown(content)
         has_schema = request.response_schema is not None and self._native_schema
-        if status in (400, 413, 422) and says_too_long(content):
+        is_about_length = status in (400, 413, 422) or (status == 500 and request.operation != "chat")  # llama.cpp
+        if is_about_length and says_too_long(content):
             return Response(status=AttemptStatus.TOO_LONG, error=said)
         if has_schema and status in (400, 422) and says_schema_refused(content):
             # Known to be none: the tokens of a case stay known when its next call is answered.

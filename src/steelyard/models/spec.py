@@ -76,6 +76,8 @@ class EndpointSpec(Section):
     """Further fields sent with every request, as they are; not those the program sets itself or the budget rests on."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     """Calls in flight at the same time."""
+    embedding_batch: Annotated[int, Field(ge=1, le=2048)] = 64
+    """Texts sent in one call for their embeddings at most; some servers take no more than 32, or 10."""
     requests_per_minute: Positive | None = None
     """Rate limit on calls."""
     tokens_per_minute: Positive | None = None

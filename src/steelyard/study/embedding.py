@@ -70,7 +70,7 @@ def remote_embedder(
     if till is not None:
         asked = managed(hosted(name, spec, where=f"study.yaml:models.endpoints.{name}"), spec)
         calls = PaidCalls(asked, journal=till.journal, budget=till.budget, note=say)
-    return RemoteEmbedder(unsent(name, spec), cache=cache, make_calls=calls)
+    return RemoteEmbedder(unsent(name, spec), cache=cache, make_calls=calls, batch_texts=spec.embedding_batch)
 
 
 @contextmanager

@@ -203,9 +203,14 @@ def _index_card(setup: Setup | None) -> Mapping[str, Any]:
 
 
 def _hourly(index: Mapping[str, Any]) -> float | None:
-    """Price of an hour of the machine that made an index, in USD."""
+    """Price of an hour of keeping an index up to date, in USD: of the machine, and of an endpoint that embeds."""
     usd, seconds = index.get("cost_usd"), index.get("seconds")
-    return usd / seconds * 3600 if usd is not None and seconds else None
+    if usd is None or not seconds:
+        return None
+    embeddings = index.get("embeddings") or {}
+    machine = (usd - embeddings.get("usd", 0.0)) / seconds
+    monthly, busy = embeddings.get("usd_per_month"), index.get("seconds_per_month")
+    return float(machine + (monthly / busy if monthly and busy else 0.0)) * 3600
 
 
 def _step_costs(steps: Sequence[StepSums], n_outcomes: int) -> tuple[StepCost, ...]:

@@ -217,6 +217,7 @@ def prepare_knowledge(
         "seconds": seconds,
         "churn_per_month": upkeep.churn_per_month if upkeep is not None else None,
         "seconds_per_month": upkeep.seconds_per_month if upkeep is not None else None,
+        "tokens_per_month": upkeep.tokens_per_month if upkeep is not None else None,
         "tokens_shown_at_most": fits,
     }
     context = KnowledgeContext(

@@ -78,6 +78,11 @@ class Upkeep:
         """Machine seconds of updates in a month, measured; `None` before a day has passed."""
         return self.seconds / self.months if self.days >= 1 else None
 
+    @property
+    def tokens_per_month(self) -> float | None:
+        """Tokens embedded by updates in a month, measured; `None` before a day has passed."""
+        return self.tokens / self.months if self.days >= 1 else None
+
 
 def record_build(folder: Path, build: IndexBuild, *, at: datetime) -> None:
     """Add a build to the history that lies beside an index.

@@ -17,12 +17,10 @@ from steelyard.approaches.retrieval.vector_cache import VectorCache
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Provenance
 from steelyard.models.calls import Attempt, ChatRequest
-from steelyard.models.embeddings import Embed, Vectors
+from steelyard.models.embeddings import Vectors
 from steelyard.models.endpoint import Endpoint
 from steelyard.models.operations import embed_request, vectors_of
 
-BATCH_TEXTS = 64
-"""Texts in a call; every endpoint known to us takes as many."""
 BATCH_BYTES = 64_000
 """Bytes of their text, unless one alone is longer: within what hosts take for one call, at the worst a token a byte."""
 _PROBE = "a"
@@ -67,14 +65,16 @@ class EmbeddingCost(NamedTuple):
 class RemoteEmbedder:
     """An `Embed` for building the index of documents."""
 
-    def __init__(self, endpoint: Endpoint, *, cache: Path, make_calls: MakeCalls | None) -> None:
+    def __init__(self, endpoint: Endpoint, *, cache: Path, make_calls: MakeCalls | None, batch_texts: int = 64) -> None:
         """Say who embeds, and who pays.
 
         Args:
             endpoint: Of the study; asked for its name, model and price, never sent anything here.
             cache: File in which vectors are kept.
             make_calls: Sends and pays; without it only what was embedded before can be had.
+            batch_texts: Texts in a call at most.
         """
+        self._batch_texts = batch_texts
         self.endpoint = endpoint.name
         self._model = endpoint.model
         self._price = endpoint.price.provenance
@@ -124,9 +124,9 @@ class RemoteEmbedder:
 
     def requests(self, texts: Sequence[str]) -> list[ChatRequest]:
         """The calls that embed some texts."""
-        return [embed_request(self.endpoint, batch) for batch in _batches(texts)]
+        return [embed_request(self.endpoint, batch) for batch in _batches(texts, self._batch_texts)]
 
-    def cost_of(self, tokens: int) -> EmbeddingCost:
+    def cost_of(self, tokens: float) -> EmbeddingCost:
         """What embedding so many tokens took, by all that was paid to this model so far.
 
         Args:
@@ -178,17 +178,12 @@ class RemoteEmbedder:
             )
 
 
-def embedding_cost(embed: Embed, tokens: int) -> EmbeddingCost | None:
-    """What an endpoint took for so many tokens; `None` where this machine embeds, whose seconds are counted."""
-    return embed.cost_of(tokens) if isinstance(embed, RemoteEmbedder) else None
-
-
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+def _batches(texts: Sequence[str], most: int) -> Iterator[list[str]]:
     batch: list[str] = []
     size = 0
     for text in texts:
         n_bytes = len(text.encode("utf-8", "replace"))
-        if batch and (len(batch) == BATCH_TEXTS or size + n_bytes > BATCH_BYTES):
+        if batch and (len(batch) == most or size + n_bytes > BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(text)
