@@ -39,7 +39,7 @@ def _stays_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real datasets; tests that need it are skipped where it is absent."""
     if not SHARED_DATA.is_dir():

@@ -5,6 +5,7 @@ What takes `store` holds for the embedded index and for one in PostgreSQL.
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +30,12 @@ from steelyard.approaches.retrieval.document_index import DocumentIndex
 from steelyard.approaches.retrieval.fulltext import FullText, merge_full_text
 from steelyard.approaches.retrieval.history import IndexBuild, read_upkeep, record_build
 from steelyard.approaches.retrieval.knowledge_index import build_knowledge_index, open_knowledge_index
+from steelyard.approaches.retrieval.lookup import Lookup
+from steelyard.approaches.retrieval.rerank import LateInteraction
 from steelyard.approaches.retrieval.search import SearchSettings, question_text
+from steelyard.cases.case import CaseInput
 from steelyard.errors import InputError, StudyLocked
-from steelyard.models.embeddings import HashingEmbedder
+from steelyard.models.embeddings import HashingEmbedder, MiniLM, load_embedder
 from tests.approaches.conftest import DATABASE
 
 POLICIES = {
@@ -496,24 +501,50 @@ def test_building_writes_the_history(tmp_path: Path, store: str) -> None:
 # ---- real questions --------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def minilm() -> MiniLM:
+    return load_embedder(threads=2)
+
+
+@pytest.fixture(scope="module")
+def paragraphs(shared_data: Path, minilm: MiniLM, tmp_path_factory: pytest.TempPathFactory) -> DocumentIndex:
+    """357 paragraphs of an encyclopedia."""
+    folder = tmp_path_factory.mktemp("paragraphs")
+    shutil.copy(shared_data / "squad_mix" / "docs.jsonl", folder / "docs.jsonl")
+    spec = KnowledgeSpec(documents=["docs.jsonl"])
+    index, _ = build_knowledge_index(spec, folder, folder=folder / "index", embed=minilm, say=lambda line: None)
+    return index
+
+
+def questions(shared_data: Path, *, every: int) -> list[dict[str, Any]]:
+    """Questions about them; all are in benchmarks/."""
+    rows = (shared_data / "squad_mix" / "qa.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in rows[::every]]
+
+
 @pytest.mark.model
 @pytest.mark.realdata
-def test_the_hybrid_finds_what_either_half_finds(shared_data: Path, tmp_path: Path) -> None:
-    """On every twenty-fifth question about 357 paragraphs; all of them are in benchmarks/."""
-    import json
-
-    from steelyard.models.embeddings import load_embedder
-
-    shutil.copy(shared_data / "squad_mix" / "docs.jsonl", tmp_path / "docs.jsonl")
-    spec = KnowledgeSpec(documents=["docs.jsonl"])
-    index, _ = build_knowledge_index(
-        spec, tmp_path, folder=tmp_path / "index", embed=load_embedder(threads=2), say=lambda line: None
-    )
-    rows = [json.loads(line) for line in (shared_data / "squad_mix" / "qa.jsonl").read_text().splitlines()[::25]]
+def test_the_hybrid_finds_what_either_half_finds(shared_data: Path, paragraphs: DocumentIndex) -> None:
+    rows = questions(shared_data, every=25)
     recall = {}
     for weight in (0.0, 0.5, 1.0):
         wanted = SearchSettings(k=10, full_text_weight=weight)
-        found = [row["meta"]["doc_id"] in ids(index, row["input"]["question"], settings=wanted) for row in rows]
+        found = [row["meta"]["doc_id"] in ids(paragraphs, row["input"]["question"], settings=wanted) for row in rows]
         recall[weight] = sum(found) / len(found)
     assert recall[0.5] >= max(recall[0.0], recall[1.0])
     assert recall[0.5] > 0.97
+
+
+@pytest.mark.model
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_late_interaction_puts_the_right_passage_first_more_often(
+    shared_data: Path, paragraphs: DocumentIndex, minilm: MiniLM
+) -> None:
+    rows = [row for row in questions(shared_data, every=25) if row["expected"]["answerable"]]
+    plain = Lookup(index=paragraphs, settings=SearchSettings(k=1))
+    right = {}
+    for name, lookup in (("plain", plain), ("reranked", replace(plain, rerank=LateInteraction(minilm), candidates=8))):
+        found = [lookup.find_without_asking(CaseInput(id="q", fields=row["input"]))[0].document for row in rows]
+        right[name] = sum(one == row["meta"]["doc_id"] for one, row in zip(found, rows, strict=True)) / len(rows)
+    assert right["reranked"] > right["plain"] > 0.8

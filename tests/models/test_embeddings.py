@@ -8,7 +8,16 @@ import sys
 import numpy as np
 import pytest
 
-from steelyard.models.embeddings import DIMENSIONS, Embed, HashingEmbedder, MiniLM, load_embedder
+from steelyard.models.embeddings import (
+    DIMENSIONS,
+    MAX_WORD_PIECES,
+    Embed,
+    EmbedPieces,
+    HashingEmbedder,
+    MiniLM,
+    Remembering,
+    load_embedder,
+)
 
 TEXTS = [
     "My card was declined at the supermarket",
@@ -74,3 +83,27 @@ def test_a_vector_does_not_depend_on_its_company(minilm: MiniLM) -> None:
     np.testing.assert_allclose(alone, together, atol=1e-6)
     np.testing.assert_allclose(minilm.embed(TEXTS[::-1])[::-1], together, atol=1e-6)
     np.testing.assert_allclose(load_embedder(threads=2).embed(TEXTS), together, atol=1e-6)
+
+
+def assert_pieces(embedder: EmbedPieces) -> None:
+    together = embedder.embed_pieces(TEXTS)
+    assert [len(rows) > 0 for rows in together] == [bool(text) for text in TEXTS]
+    for text, rows in zip(TEXTS, together, strict=True):
+        assert rows.shape[1] == DIMENSIONS
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(embedder.embed_pieces([text])[0], rows, atol=1e-5)
+    assert embedder.embed_pieces([]) == []
+
+
+def test_the_fake_has_a_vector_for_each_word() -> None:
+    assert_pieces(HashingEmbedder())
+    assert_pieces(Remembering(HashingEmbedder()))
+
+
+@pytest.mark.model
+def test_minilm_has_a_vector_for_each_word_piece(minilm: MiniLM) -> None:
+    """Of length 1, the same in any company; none for an empty text, at most as many as the model reads."""
+    assert_pieces(minilm)
+    assert len(minilm.embed_pieces(["word " * 900])[0]) == MAX_WORD_PIECES - 2
+    bank, river = minilm.embed_pieces(["the bank raised its rates", "the bank of the river"])
+    assert 0.2 < bank[1] @ river[1] < 0.95  # the same word in another context is another vector
