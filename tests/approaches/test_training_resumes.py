@@ -319,6 +319,24 @@ def test_a_full_disk_stops_the_training_and_keeps_the_last_checkpoint(base: Base
     assert same(whole, resumed)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_a_disk_that_is_full_at_the_end_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+    """The adapter cannot be written: said with the folder, and with room the same call ends well."""
+    import resource
+
+    write_tiny_gguf(tmp_path / "tiny.gguf")
+    load_base(tmp_path / "tiny.gguf")  # its dequantised copy is no part of this
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    try:
+        with pytest.raises(StorageFailed, match=r"lora-.*: what was trained cannot be written .*\n.*make room there"):
+            tuned(tmp_path, SMALL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in (tmp_path / "prepared").iterdir()] == ["unfinished"]
+    assert not tuned(tmp_path, SMALL).setup.reused
+
+
 def test_other_faults_are_not_called_a_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug keeps its traceback."""
 
@@ -328,8 +346,17 @@ def test_other_faults_are_not_called_a_lack_of_memory(tmp_path: Path, monkeypatc
     monkeypatch.setattr(training, "train_adapter", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         tuned(tmp_path, SMALL)
-    monkeypatch.setattr(training, "train_adapter", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
-    with pytest.raises(RunStopped, match="needs more memory"):
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")])
+def test_every_lack_of_memory_is_said_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Python's own, and that of a graphics card."""
+
+    def broken(*_: object, **__: object) -> Trained:
+        raise error
+
+    monkeypatch.setattr(training, "train_adapter", broken)
+    with pytest.raises(RunStopped, match="training needs more memory than there is; no step was kept"):
         tuned(tmp_path, SMALL)
 
 

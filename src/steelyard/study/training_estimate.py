@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.hosted_spec import HostedTuningSpec
@@ -64,6 +64,9 @@ def estimate_training(plan: Plan, approach: str, *, measure: bool, say: Callable
 
 # Private
 
+_UNMEASURED: Final = "not measured yet: `steelyard tune DIR --approach {approach!r} --dry-run` times a few steps"
+_PAIRS: Final = "how long the pass over preference pairs takes is not estimated"
+
 
 def _lora(
     plan: Plan,
@@ -77,7 +80,7 @@ def _lora(
 ) -> TrainingEstimate:
     from steelyard.approaches.tuning.checkpoints import kept_step
     from steelyard.approaches.tuning.estimate import amount_to_train, estimate_lora, measure_rate, rate_before
-    from steelyard.approaches.tuning.lora import TrainingData, adapter_digest, checkpoints_of
+    from steelyard.approaches.tuning.lora import TrainingData, adapter_digest, checkpoints_of, preferences_of
     from steelyard.approaches.tuning.store import is_complete
 
     assert ground.prompt is not None
@@ -86,15 +89,19 @@ def _lora(
     rate = rate_before(ground.bench.folder, spec, base_sha256=base.sha256) if base is not None else None
     is_trained, step = False, None
     if base is not None:
-        data = TrainingData(cases=cases, prompt=ground.prompt, target=ground.target)
+        pairs = preferences_of(spec, ground.bench, ground.target)
+        data = TrainingData(cases=cases, prompt=ground.prompt, target=ground.target, preferences=pairs)
         folder = ground.bench.folder / f"lora-{adapter_digest(spec, data, base_sha256=base.sha256)}"
         is_trained, step = is_complete(folder), kept_step(checkpoints_of(folder))
-        if measure and rate is None and not is_trained:
+        if pairs:
+            rate = None
+        elif measure and rate is None and not is_trained:
             rate = measure_rate(base, shown, spec, say=say)
     return estimate_lora(
         approach,
         amount,
         rate,
+        unknown_because=_UNMEASURED.format(approach=approach) if spec.preferences is None else _PAIRS,
         kept_step=step,
         is_trained=is_trained,
         cpu_hour_usd=ground.bench.cpu_hour_usd,

@@ -245,6 +245,7 @@ def estimate_lora(
     amount: Amount,
     rate: Rate | None,
     *,
+    unknown_because: str,
     kept_step: int | None,
     is_trained: bool,
     cpu_hour_usd: float,
@@ -256,6 +257,7 @@ def estimate_lora(
         approach: Its name.
         amount: What is to be trained.
         rate: How fast; `None` where nobody has measured.
+        unknown_because: Why it is `None`, and what to do.
         kept_step: Step of the checkpoint it would go on from.
         is_trained: Whether nothing is left to train.
         cpu_hour_usd: Price of a core for an hour.
@@ -270,8 +272,7 @@ def estimate_lora(
         )
         cost_figure = Figure(value=seconds * cores / 3600 * cpu_hour_usd, provenance=price)
     else:
-        why = f"not measured yet: `steelyard tune DIR --approach {approach!r} --dry-run` times a few steps"
-        time_figure = cost_figure = unknown(why)
+        time_figure = cost_figure = unknown(unknown_because)
     return TrainingEstimate(
         approach=approach,
         method="lora",
