@@ -1,0 +1,1 @@
+"""What the outcomes say about why it fails and what would help: pure computation, no model and no clock."""
