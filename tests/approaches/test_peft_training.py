@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,12 +30,18 @@ from steelyard.approaches.tuning.training import train_adapter
 from steelyard.errors import InputError, MissingExtra
 from tests.approaches.test_lora import SMALL, WORDS, cases, tokenised, tuned, workbench
 from tests.approaches.tiny_hf import write_hf_folder
-from tests.approaches.tiny_llama import SHAPE, Notes, write_tiny_gguf
+from tests.approaches.tiny_llama import SHAPE, Notes, one_thread, write_tiny_gguf
 
 pytest.importorskip("peft")
 PEFT = SMALL.model_copy(update={"trainer": "peft"})
 FLOAT32 = Placement(device="cpu", dtype="float32")
 NONE = Hardware(has_cuda=False, cuda_bf16=False, cpu_bf16=False, has_bitsandbytes=False)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture
@@ -225,7 +231,11 @@ base = load_base(write_tiny_gguf(Path({str(tmp_path)!r}) / "tiny.gguf"))
 train_adapter_peft(base, tokenised(base, cases(8)), (), PEFT, say=Notes(), checkpoints=Path({str(tmp_path)!r}) / "c")
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], check=False, cwd=Path(__file__).parents[2], capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", script],
+        check=False,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,3 +88,16 @@ def write_tiny_gguf(path: Path, *, seed: int = 0, architecture: str = "llama") -
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: at this size several only wait for each other, for long on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
