@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from steelyard.engine.budget import Budget
-from steelyard.engine.journal import Journal
+from steelyard.engine.journal import JOURNAL_FILE, Journal
 from steelyard.errors import BudgetReached, InputError, Problem
+
+if TYPE_CHECKING:
+    from steelyard.study.study import Study
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,3 +47,16 @@ class StudyTill:
     def settle(self, job: str, usd: float) -> None:
         """See `steelyard.approaches.till.Till`."""
         self.journal.record_job(job, usd)
+
+
+@contextmanager
+def counting_money(study: Study) -> Iterator[StudyTill | None]:
+    """What a job at a host is counted with, where the study has one, and documents that an endpoint embeds."""
+    has_job = any(one.tuning is not None and one.tuning.method == "hosted" for one in study.file.approaches.values())
+    if not has_job and (study.file.knowledge is None or study.file.knowledge.embeddings is None):
+        yield None
+        return
+    with Journal.open(study.folder / JOURNAL_FILE) as journal:
+        yield StudyTill(
+            journal=journal, budget=Budget(usd=study.file.run.budget_usd, calls=study.file.run.budget_calls)
+        )

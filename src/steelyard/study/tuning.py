@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -16,7 +14,6 @@ from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.tuning.audit import Review, audit_training
 from steelyard.approaches.tuning.repeats import without_repeats
-from steelyard.engine.budget import Budget
 from steelyard.engine.journal import Journal
 from steelyard.engine.lock import study_lock
 from steelyard.engine.writer import storage_failed
@@ -28,7 +25,7 @@ from steelyard.study.reporting import parity_of
 from steelyard.study.running import Plan, plan_run
 from steelyard.study.scoring import journal_path
 from steelyard.study.talk import Talk
-from steelyard.study.till import StudyTill
+from steelyard.study.till import StudyTill, counting_money
 from steelyard.study.trainable import refuse_untrainable
 from steelyard.study.training_estimate import estimate_training
 from steelyard.study.tuning_ground import Ground, ground_of
@@ -94,7 +91,7 @@ def tune_approach(study: Study, approach: str, *, export: str | Path | None = No
     say = Talk(sys.stderr if progress else None)
     if export is not None:
         _refuse_full(Path(export))
-    with study_lock(study.folder), _counting_money(study) as till:
+    with study_lock(study.folder), counting_money(study) as till:
         ground = _ground(study, approach, say, till)
         cases = without_repeats(usable_examples(ground.bench.train, ground.bench.task))
         refuse_untrainable({approach: ground.spec}, file=study.file, task=study.task, train=study.material.splits.train)
@@ -122,19 +119,6 @@ def estimate_tuning(study: Study, approach: str, *, progress: bool = True) -> Tr
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _counting_money(study: Study) -> Iterator[StudyTill | None]:
-    """What a job at a host is counted with, where the study has one, and documents that an endpoint embeds."""
-    has_job = any(one.tuning is not None and one.tuning.method == "hosted" for one in study.file.approaches.values())
-    if not has_job and (study.file.knowledge is None or study.file.knowledge.embeddings is None):
-        yield None
-        return
-    with Journal.open(journal_path(study.folder)) as journal:
-        yield StudyTill(
-            journal=journal, budget=Budget(usd=study.file.run.budget_usd, calls=study.file.run.budget_calls)
-        )
 
 
 def _ground(study: Study, approach: str, say: Talk, till: StudyTill | None = None) -> Ground:
