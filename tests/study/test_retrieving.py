@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 
 import steelyard
 from steelyard.approaches.retrieval.context import something_like_passages
+from steelyard.approaches.retrieval.documents import read_knowledge
 from steelyard.engine.journal import Journal
 from steelyard.errors import InputError
 from steelyard.models.embeddings import HashingEmbedder
 from steelyard.models.stub_server import StubServer
 from steelyard.studies import copy_study
 from steelyard.study import local_model
+from steelyard.study.retrieving import planted_orders
 from steelyard.study.scoring import journal_path
 from steelyard.study.study import Study
 from tests.cli.tickets import serving
@@ -270,6 +273,29 @@ def test_an_index_is_made_once(ran: tuple[Study, StubServer]) -> None:
     assert study.run(progress=False).summary.n_outcomes == 0
 
 
+def test_upkeep_of_an_index_is_what_its_updates_took(tmp_path: Path) -> None:
+    """Unknown at first; after documents were watched for a month, the measured seconds at the price of this machine."""
+    search = "  search: {model: stub, retrieval: {knowledge: {as_of: day}}}\n"
+    with serving(reply='{"answer": "31 EUR"}') as stub:
+        study = write(tmp_path / "study", stub.url, search)
+        study.run(progress=False)
+        (fresh,) = (one for one in study.decide().verdict.economics.ledgers[0].lines if one.name == "reindexing")
+        assert fresh.usd_per_month.value is None
+        history = study.folder / ".steelyard" / "index" / "60-0" / "builds.jsonl"
+        made = json.loads(history.read_text(encoding="utf-8"))
+        made["at"] = (datetime.now(UTC) - timedelta(days=61)).isoformat()
+        history.write_text(json.dumps(made) + "\n", encoding="utf-8")
+        (study.folder / "docs" / "notice.md").write_text("# Notice\n\nNew rules for chairs.\n", encoding="utf-8")
+        study.run(progress=False)
+        with study._evidence() as (evidence, _journal):
+            facts = evidence.facts["search"]
+        assert facts.index_usd_per_hour == pytest.approx(study.file.models.local.cpu_hour_usd)
+        (line,) = (one for one in study.decide().verdict.economics.ledgers[0].lines if one.name == "reindexing")
+    assert facts.index_seconds_per_month is not None
+    assert line.usd_per_month.value == pytest.approx(facts.index_seconds_per_month / 3600 * facts.index_usd_per_hour)
+    assert line.inputs["index_seconds_per_month"].provenance.kind == "measured"
+
+
 def test_a_template_of_ones_own_sees_passages(tmp_path: Path) -> None:
     """With its own words, by the fields of a passage; one that shows none is refused, since it would retrieve nothing."""
     own = "{% for passage in passages %}{{ passage.id }}: {{ passage.text }}{% endfor %}{{ question }}"
@@ -335,6 +361,12 @@ def test_the_handbook_is_copied_whole_and_sound(tmp_path: Path) -> None:
     study = steelyard.load(tmp_path / "handbook")
     assert (study.folder / "docs" / "documents.yaml").is_file()
     assert "178 documents read" in study.check().notes
+    orders = planted_orders(study.file)
+    assert study.file.knowledge is not None
+    texts = {one.id: one.text for one in read_knowledge(study.file.knowledge, study.folder).documents}
+    assert len(orders) == 5
+    assert all(wanted in texts[document] for document, found in orders.items() for wanted in found)
+    assert sum(case.segment == "injection" for case in study.material.cases) >= 12
     calls = {one.approach: one for one in study.estimate(limit=4).estimate.approaches}
     assert list(calls) == ["closed-book", "long-context", "retrieval", "tuned-retrieval", "gold-context"]
     assert calls["closed-book"].prompt_tokens < calls["gold-context"].prompt_tokens < calls["retrieval"].prompt_tokens
