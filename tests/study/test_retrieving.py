@@ -292,6 +292,7 @@ def test_upkeep_of_an_index_is_what_its_updates_took(tmp_path: Path) -> None:
         assert facts.index_usd_per_hour == pytest.approx(study.file.models.local.cpu_hour_usd)
         (line,) = (one for one in study.decide().verdict.economics.ledgers[0].lines if one.name == "reindexing")
     assert facts.index_seconds_per_month is not None
+    assert facts.index_usd_per_hour is not None
     assert line.usd_per_month.value == pytest.approx(facts.index_seconds_per_month / 3600 * facts.index_usd_per_hour)
     assert line.inputs["index_seconds_per_month"].provenance.kind == "measured"
 
