@@ -64,6 +64,7 @@ def test_a_lora_is_trained_once_and_shows_its_card(tickets: Path) -> None:
     assert ran.code == 0, ran.err
     assert ran.out.startswith("lora: trained, in ")
     for said in (
+        " CPU hours), for ",
         "base model: Tiny Llama (apache-2.0, SHA-256 ",
         "trained on: 65",
         "validated on: 7",
@@ -80,6 +81,17 @@ def test_a_lora_is_trained_once_and_shows_its_card(tickets: Path) -> None:
     assert again["card"]["n_train"] == 65
     assert again["seconds"] >= again["card"]["seconds"] > 0
     assert again["cost_usd"] > 0
+
+
+def test_a_card_says_how_labels_were_balanced_and_where_training_went_on(tmp_path: Path) -> None:
+    """Both only where it was so."""
+    folder = write(tmp_path / "study", study=STUDY.replace("rank: 4, max_tokens: 512", "balance: weight"))
+    shown = tune(folder, "lora").out
+    assert "labels balanced (weight): from " in shown
+    assert "went on from step" not in shown
+    (card,) = (folder / ".steelyard" / "prepared").glob("lora-*/card.json")
+    card.write_text(card.read_text().replace('"resumed_at": []', '"resumed_at": [50, 1100]'))
+    assert "was stopped, and went on from step 50, 1,100" in tune(folder, "lora").out
 
 
 def test_a_head_shows_what_was_tried(tickets: Path) -> None:
@@ -177,7 +189,7 @@ def test_a_head_is_exported(tickets: Path, tmp_path: Path) -> None:
     shape = tune(tickets, "head", "--export", tmp_path / "out", "--json").json
     assert shape["exported"] == str(tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").rglob("*")} == {
-        "README.md", "head", "head.json", "head.safetensors",
+        "README.md", "head", "classify.py", "head.json", "head.safetensors",
     }  # fmt: skip
 
 
