@@ -128,7 +128,7 @@ class PostgresChunks:
             rows = self.session.rows(_EXACTLY, given)
         if len(shown) and not rows:
             raise _gone()
-        best = [(int(self.row_of[number]), float(score)) for number, score in rows]
+        best = [(int(self.row_of[number]), -float(distance)) for number, distance in rows]  # pgvector gives -cosine
         return sorted(best, key=lambda one: (-one[1], one[0]))
 
     # Private
@@ -153,11 +153,11 @@ class PostgresChunks:
 _SHOWN = "CASE WHEN number < %(end)s THEN get_bit(%(shown)s::bytea, number) = 1 ELSE false END"
 """Of this generation, and to be shown: one bit a chunk. Numbers beyond the last belong to later generations."""
 _EXACTLY = f"""
-    SELECT number, -(vector <#> %(vector)s) FROM vectors
+    SELECT number, vector <#> %(vector)s FROM vectors
     WHERE index_id = %(index_id)s AND {_SHOWN}
     ORDER BY vector <#> %(vector)s, number LIMIT %(n)s"""
 _BY_HNSW = f"""
-    SELECT number, -(vector::vector({{dimensions}}) <#> %(vector)s) FROM vectors
+    SELECT number, vector::vector({{dimensions}}) <#> %(vector)s FROM vectors
     WHERE index_id = {{index_id}} AND {_SHOWN}
     ORDER BY vector::vector({{dimensions}}) <#> %(vector)s LIMIT %(n)s"""
 
