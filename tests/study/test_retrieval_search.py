@@ -27,6 +27,7 @@ from steelyard.study import local_model
 from steelyard.study.optimised import Optimised
 from steelyard.study.scoring import journal_path
 from steelyard.study.study import Study
+from tests.cli.tickets import serving
 from tests.cli.tickets import steelyard as command_line
 
 N_DEV, N_TEST = 16, 12
@@ -330,6 +331,42 @@ def test_equal_seeds_find_the_same_in_another_folder(tmp_path: Path, reader: Mod
     found = [search(write(tmp_path / name, reader, several)) for name in ("one", "other")]
     assert decided(found[0]) == decided(found[1])
     assert any(one.knowledge.get("rerank") for one in found[0].finding.ranked if found[0].finding)  # type: ignore[union-attr]
+
+
+def test_embeddings_of_an_endpoint_are_paid_within_the_budget_and_once(tmp_path: Path, reader: Model) -> None:
+    """Ranking embeds documents and questions through the till; the same search again sends nothing."""
+    with serving(reply="unknown") as stub:
+        study = write(tmp_path / "study", reader)
+        path = study.folder / "study.yaml"
+        price = "price_per_million: {input: 1, output: 0}"
+        text = path.read_text().replace("documents: docs,", "documents: docs, embeddings: vectors,")
+        text = text.replace("approaches:", f'    vectors: {{base_url: "{stub.url}", model: e, {price}}}\napproaches:')
+        path.write_text(text)
+        study = steelyard.load(study.folder)
+        assert study.estimate_search("search").to_json()["most_calls"] <= 100
+        assert stub.n_requests == 0
+        found = search(study)
+        n = (stub.n_requests, len(reader.asked))
+        assert n[0] > 0
+        assert found.spent_calls == n[0] + n[1]
+        assert found.spent_calls <= 100
+        assert decided(search(study)) == decided(found)
+        assert (stub.n_requests, len(reader.asked)) == n
+
+
+def test_an_endpoint_that_reranks_is_judged_by_answers_within_the_calls(tmp_path: Path, reader: Model) -> None:
+    """It costs a call a case, so it is no part of the ranking; its calls are counted like all others."""
+    with serving(reply="unknown") as stub:
+        study = write(tmp_path / "study", reader, PLANTED.replace("rerank: none", "rerank: [none, ranker]"))
+        path = study.folder / "study.yaml"
+        ranker = f'    ranker: {{base_url: "{stub.url}", model: r, price_per_million: {{input: 1, output: 0}}}}\n'
+        path.write_text(path.read_text().replace("approaches:", f"{ranker}approaches:", 1))
+        found = search(steelyard.load(study.folder))
+        assert found.finding is not None
+        assert not any("rerank" in one.knowledge for one in found.finding.ranked)
+        assert any(one.changes["knowledge"].get("rerank") == "ranker" for one in found.trials)
+        assert stub.n_requests > 0
+        assert found.spent_calls == stub.n_requests + len(reader.asked) <= 100
 
 
 # ---- without calls, and without gold ---------------------------------------------------------------------------------

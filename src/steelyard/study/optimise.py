@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from steelyard.approaches.search import SearchPlan
@@ -114,22 +114,22 @@ def optimise_plan(plan: Plan, approach: str, spec: OptimiseSpec, *, progress: bo
     listener = progress_for(quiet=not progress)
     with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
         spent_on_it = _spent_on(journal, search_id(plan, approach, spec))
-        budget = _ceiling(plan, spec, spent=journal.spent(), already=spent_on_it)
+        before = journal.spent()
+        budget = _ceiling(plan, spec, spent=before, already=spent_on_it)
         note = listener.on_note if listener else None
         bench = workbench(plan, say=_once(say), till=StudyTill(journal=journal, budget=budget))
         search = _KINDS[spec.method](plan, approach, spec, bench, journal, note=note)
-        also = () if spec.reflection_model is None else (spec.reflection_model,)
-        hosted = hosted_endpoints(plan.file, plan.task, plan.specs, budget, also=also)
+        hosted = hosted_endpoints(plan.file, plan.task, plan.specs, budget, also=_also_asked(plan, spec))
         ended: str | None = None
         work = search.more() if isinstance(search, Halving) else search.first_round()
         say.end()
-        if work:
+        if work or journal.spent() != before:  # embedding documents and questions may have been paid for
             journal.record_cases([*plan.material.splits.train, *plan.material.splits.dev])
             study = {
                 "schema": SEARCH_SCHEMA,
                 "approach": approach,
                 "search": search.id,
-                "spent_before": spent_before(journal.spent()),
+                "spent_before": spent_before(before),
             }
             number = journal.start_run(command=command, package_version=package_version(), study=study)
             try:
@@ -168,7 +168,10 @@ def estimate_search(plan: Plan, approach: str, spec: OptimiseSpec) -> SearchEsti
     Raises:
         InputError: As for `optimise_plan`.
     """
-    search = _KINDS[spec.method](plan, approach, spec, workbench(plan, say=Talk(None)), None, note=None)
+    bench = workbench(plan, say=Talk(None))
+    if bench.document_embedder is not None:  # an endpoint, which would be paid: prompts are counted without passages
+        bench = replace(bench, looks_up=False)
+    search = _KINDS[spec.method](plan, approach, spec, bench, None, note=None)
     first = search.first_round()
     estimate = asyncio.run(dry_run(first, endpoints=unsent_endpoints(plan.file, plan.folder), journal=None))
     likely = estimate.likely_usd
@@ -190,6 +193,13 @@ _KINDS: dict[str, type[PromptHalving | RetrievalSearch | Reflection]] = {
     "gepa": Reflection,
     "retrieval": RetrievalSearch,
 }
+
+
+def _also_asked(plan: Plan, spec: OptimiseSpec) -> tuple[str, ...]:
+    """Endpoints that no approach as written asks, but the search may."""
+    rerankers = spec.rerank if spec.method == "retrieval" else ()
+    named = (spec.reflection_model, *rerankers)
+    return tuple(name for name in named if name is not None and name in plan.file.models.endpoints)
 
 
 def _ceiling(plan: Plan, spec: OptimiseSpec, *, spent: Spent, already: Spent) -> Budget:
