@@ -111,7 +111,8 @@ def _lora(
 
 def _base(plan: Plan, ground: Ground, *, measure: bool) -> BaseModel | None:
     """The base model, if it is at hand or may be fetched."""
-    if not measure and plan.file.models.local.gguf is None and not is_cached(SMOLLM2_135M_INSTRUCT):
+    local = plan.file.models.local
+    if not measure and local.gguf is None and local.folder is None and not is_cached(SMOLLM2_135M_INSTRUCT):
         return None
     from steelyard.approaches.tuning.base_model import load_base
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _RECIPE = 1
 """Counts up when a change of the training code would give other weights."""
 _PACKAGES = ("gguf", "numpy", "safetensors", "tokenizers", "torch")
+_PEFT_PACKAGES = ("peft", "transformers", "trl")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,9 +261,15 @@ def _train_into(
                 if example.case_id
             },
             "adapter_sha256": file_sha256(made / "adapter.gguf"),
-            "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "packages": _packages(spec),
         }
         write_card(made, card, seconds=spent.seconds, cpu_seconds=spent.cpu_seconds, cpu_hour_usd=bench.cpu_hour_usd)
+
+
+def _packages(spec: LoraTuningSpec) -> dict[str, str]:
+    """Versions of what computed."""
+    used = _PACKAGES + (_PEFT_PACKAGES if spec.trainer == "peft" or spec.preferences else ())
+    return {name: importlib.metadata.version(name) for name in used}
 
 
 def _learn_preferences(
