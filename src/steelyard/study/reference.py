@@ -111,6 +111,7 @@ def study_schema() -> dict[str, Any]:
     for section, shorts in (
         ("KnowledgeSpec", [{"type": "string"}, folders]),  # documents alone
         ("KnowledgeUse", [{"type": "boolean"}, {"enum": ["search", "all", "gold"]}]),  # a context alone
+        ("QuerySpec", [{"type": "integer", "minimum": 1, "maximum": 5}]),  # how many alone
     ):
         whole = schema["$defs"][section]
         schema["$defs"][section] = {"anyOf": [*shorts, whole], "description": whole.get("description", "")}
@@ -119,17 +120,19 @@ def study_schema() -> dict[str, Any]:
             for name in ("documents", "question")
             if name in whole["properties"]
         }
-    for field in ("input", "images", "expected"):
-        fields = schema["$defs"]["TaskSpec"]["properties"]
-        fields[field] = _one_or_list(fields[field])
+    tried = ("examples", "k", "chunk_tokens", "overlap_tokens", "full_text_weight", "rerank", "queries")
+    for section, names in (("TaskSpec", ("input", "images", "expected")), ("OptimiseSpec", tried)):
+        fields = schema["$defs"][section]["properties"]
+        fields |= {name: _one_or_list(fields[name]) for name in names}
     return schema
 
 
 def _one_or_list(listed: dict[str, Any]) -> dict[str, Any]:
-    """A field whose list may be a single text."""
+    """A field whose list may be a single value."""
     inner = {key: value for key, value in listed.items() if key not in ("title", "description")}
     said: dict[str, Any] = {key: listed[key] for key in ("title", "description") if key in listed}
-    return {"anyOf": [{"type": "string"}, inner], **said}
+    one = next(option["items"] for option in (inner, *inner.get("anyOf", ())) if "items" in option)
+    return {"anyOf": [one, inner], **said}
 
 
 def study_reference() -> str:
