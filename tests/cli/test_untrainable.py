@@ -58,12 +58,6 @@ def one_class() -> list[list[str]]:
     return [[text, "billing", split] for text, _, split in rows()]
 
 
-def a_label_seen_once() -> list[list[str]]:
-    found = [[text, "billing" if split == "train" else label, split] for text, label, split in rows()]
-    found[0][1] = "delivery"
-    return found
-
-
 def a_train_case_in_test() -> list[list[str]]:
     found = rows()
     found[6][0] = found[0][0].upper()
@@ -78,7 +72,6 @@ def an_empty_answer() -> list[list[str]]:
 
 REFUSED = {
     "one class": (one_class, True, "have the same answer, 'billing': there is nothing to tell apart"),
-    "a label seen once": (a_label_seen_once, True, "labels seen in a single train case"),
     "leakage": (a_train_case_in_test, True, "cases.jsonl:7"),
     "an empty answer": (an_empty_answer, False, "examples have an empty answer"),
 }

@@ -32,7 +32,7 @@ def refuse_untrainable(
         train: The train split.
 
     Raises:
-        InputError: All that forbids training any of them: one answer only, labels seen once, empty answers, no labelled
+        InputError: All that forbids training any of them: one answer only, empty answers, no labelled
             case at all, or examples that the served model could never be asked.
     """
     tuned = {name: spec for name, spec in specs.items() if spec.tuning is not None}
@@ -45,7 +45,6 @@ def refuse_untrainable(
         found = training_refusals(
             cases,
             label_of(task),
-            task=task,
             max_tokens=spec.tuning.max_tokens if spec.tuning.method == "lora" else None,
             context_tokens=_context_tokens(spec.model, file),
             where=f"study.yaml:approaches.{name}.tuning",

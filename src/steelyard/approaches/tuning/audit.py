@@ -1,7 +1,6 @@
 """What a tuned model would learn from, looked through before anything is trained; from the train split alone.
 
-Some of what is found forbids training (one class only, a label seen once, an empty answer, settings that the served
-model cannot follow). The rest is worth a look: labels that contradict a near-duplicate or what all other cases say,
+Some of what is found forbids training (one class only, an empty answer, settings that the served model cannot follow). The rest is worth a look: labels that contradict a near-duplicate or what all other cases say,
 long inputs, thin labels, personal data. Nothing is corrected here: a person decides, with the review list in hand.
 """
 
@@ -187,9 +186,7 @@ def audit_training(
         not_judged=not_judged,
         personal={str(kind): n for kind, n in sorted(personal.items())},
         n_personal=sum(1 for one in found if one),
-        refusals=training_refusals(
-            distinct, target, task=task, max_tokens=max_tokens, context_tokens=context_tokens, where=where
-        ),
+        refusals=training_refusals(distinct, target, max_tokens=max_tokens, context_tokens=context_tokens, where=where),
         notes=_notes(counts, tokens, n_examples=len(chosen), n_validation=len(validation), where=where),
     )
 
@@ -198,7 +195,6 @@ def training_refusals(
     cases: Sequence[Case],
     target: TargetOf,
     *,
-    task: Task,
     max_tokens: int | None,
     context_tokens: int | None,
     where: str,
@@ -219,11 +215,6 @@ def training_refusals(
             f"all {len(cases)} examples have the same answer, {next(iter(answers))!r}: there is nothing to tell apart"
         )
         problems.append(Problem(what=what, where=where, hint="add train cases with other answers"))
-    once = sorted(label for label, n in answers.items() if n == 1) if task.labels else []
-    if once and len(answers) > 1:
-        what = f"labels seen in a single train case, from which they cannot be learned: {_some(once)}"
-        hint = "label more cases of them, fold them into another label, or leave them out of task.labels"
-        problems.append(Problem(what=what, where=where, hint=hint))
     if context_tokens is not None and max_tokens is not None and max_tokens > context_tokens:
         what = f"max_tokens is {max_tokens:,}, and the model is served with a context of {context_tokens:,} tokens"
         hint = "lower tuning.max_tokens, or raise the model's context_tokens: longer examples could never be asked"
@@ -345,6 +336,11 @@ def _notes(
         validated = f"{n_validation} of them to validate on" if n_validation else "too few to validate on any"
         what = f"there are only {n_examples} examples, {validated}: enough to try a tuner out, too few to judge it by"
         notes.append(Problem(what=what, where=where, hint=f"label {FEW_EXAMPLES} cases or more"))
+    once = [label for label, n in counts.items() if n == 1]
+    if once:
+        what = f"labels seen in a single train case, from which little can be learned: {_some(once)}"
+        hint = "label more cases of them, fold them into another label, or leave them out of task.labels"
+        notes.append(Problem(what=what, where=where, hint=hint))
     rare = [f"{label!r} ({n})" for label, n in counts.items() if 1 < n < RARE_BELOW]
     if rare:
         shown = ", ".join(rare[:_NAMED]) + (f" and {len(rare) - _NAMED} more" if len(rare) > _NAMED else "")
