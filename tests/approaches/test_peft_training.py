@@ -28,6 +28,7 @@ from steelyard.approaches.tuning.progress_line import ProgressLine
 from steelyard.approaches.tuning.trained import Trained
 from steelyard.approaches.tuning.training import train_adapter
 from steelyard.errors import InputError, MissingExtra
+from steelyard.models.weights import SMOLLM2_135M_INSTRUCT, cached_path
 from tests.approaches.test_lora import SMALL, WORDS, cases, tokenised, tuned, workbench
 from tests.approaches.tiny_hf import write_hf_folder
 from tests.approaches.tiny_llama import SHAPE, Notes, one_thread, write_tiny_gguf
@@ -288,3 +289,20 @@ def test_without_the_extra_it_says_what_to_install(
     example = Example(prompt=(5, 6), completion=(7, 2))
     with pytest.raises(MissingExtra, match="peft"):
         train_adapter_peft(base, [example], (), PEFT, say=Notes(), checkpoints=tmp_path)
+
+
+@pytest.mark.model
+def test_both_forwards_agree_on_the_real_model() -> None:
+    """On SmolLM2-135M, in float32, the losses of a batch agree to 1e-3."""
+    import torch
+
+    base = load_base(cached_path(SMOLLM2_135M_INSTRUCT))
+    examples = tokenised(base, cases(4))
+    weights = AdapterWeights(base.shape, top=2, rank=4, seed=0)
+    model = peft_model(base)
+    model.put(weights.named)
+    lean = Forward(Llama(base, torch.float32), examples, first_trained=base.shape.layers - 2)
+    with torch.no_grad():
+        wanted, _ = lean.nll(examples, weights.named, scale=4.0)
+        found, _ = model.nll(examples)
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), atol=1e-3)

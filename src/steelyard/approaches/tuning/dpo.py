@@ -28,7 +28,9 @@ from steelyard.approaches.tuning.peft_model import PeftLlama, quiet
 from steelyard.approaches.tuning.peft_training import check_placement, device_name, judged_by, load_peft
 from steelyard.approaches.tuning.preferences import Pair
 from steelyard.approaches.tuning.store import content_digest
+from steelyard.approaches.tuning.threads import shard_threads
 from steelyard.approaches.tuning.trained import Trained
+from steelyard.approaches.tuning.training import N_SHARDS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,7 +139,7 @@ def learn_preferences(
         belongs_to=_belongs_to(base, run.weights, pairs, held_out, spec, str(placement)),
         checkpoints=checkpoints,
     )
-    with quiet(), tempfile.TemporaryDirectory() as nowhere:
+    with quiet(), shard_threads(N_SHARDS), tempfile.TemporaryDirectory() as nowhere:
         engine = _Dpo(model, base, run.weights, held_out, spec, folder=Path(nowhere))
         before = engine.preferring()
         follow(course, run, engine, batches, say=say)

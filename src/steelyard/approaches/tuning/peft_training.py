@@ -3,6 +3,9 @@
 Both trainers begin with the same weights, see the same batches in the same order and take the same steps, so that their
 curves agree to rounding. What differs is who computes the gradient: here a general model class, on a GPU where there
 is one, in 4 bits if that is asked for. Checkpoints and their resuming are those of `lean`.
+
+On a CPU an operation gets half of the cores: on two busy ones, threads that wait for each other within an operation took
+nine times as long.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from steelyard.approaches.tuning.course import (
 from steelyard.approaches.tuning.examples import Example
 from steelyard.approaches.tuning.peft_model import PeftLlama, quiet, require_peft
 from steelyard.approaches.tuning.placement import Placement, free_memory, place, read_hardware, recomputes
+from steelyard.approaches.tuning.threads import shard_threads
 from steelyard.approaches.tuning.trained import Trained
+from steelyard.approaches.tuning.training import N_SHARDS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +76,7 @@ def train_adapter_peft(
         belongs_to=belongs_to(base, train, validation, spec, str(placement)),
         checkpoints=checkpoints,
     )
-    with quiet():
+    with quiet(), shard_threads(N_SHARDS):
         follow(course, run, _Supervised(model, run.weights, validation), batches, say=say)
     return run.trained(dtype=placement.dtype, device=device_name(placement))
 
