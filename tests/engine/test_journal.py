@@ -153,7 +153,8 @@ def test_a_journal_from_before_races_is_read_as_it_is_and_brought_up_to_date_whe
     Journal.open(path).close()
     with sqlite3.connect(path) as connection:
         connection.executescript(
-            "DROP TABLE drops; DELETE FROM meta WHERE key = 'migration_2_utc'; PRAGMA user_version = 1;"
+            "ALTER TABLE calls DROP COLUMN logprob; DROP TABLE drops;"
+            "DELETE FROM meta WHERE key IN ('migration_2_utc', 'migration_3_utc'); PRAGMA user_version = 1;"
         )
     connection.close()
     with Journal.open(path, read_only=True) as journal:
@@ -161,6 +162,27 @@ def test_a_journal_from_before_races_is_read_as_it_is_and_brought_up_to_date_whe
     with Journal.open(path) as journal:
         journal.record_drop(DropRecord("a", "f", 30, "it costs more", {}))
         assert len(journal.drops()) == 1
+
+
+async def test_a_journal_from_before_log_probabilities_is_read_as_it_is(tmp_path: Path) -> None:
+    """Its calls have none, whether it is opened to read or brought up to date."""
+    path = tmp_path / "j.sqlite3"
+    with Journal.open(path) as journal:
+        await journal.record_call(REQUEST, attempt("a", logprob=-0.5))
+        found = journal.lookup("a")
+        assert found is not None
+        assert found.logprob == -0.5
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            "ALTER TABLE calls DROP COLUMN logprob; DELETE FROM meta WHERE key = 'migration_3_utc';"
+            "PRAGMA user_version = 2;"
+        )
+    connection.close()
+    for read_only in (True, False):
+        with Journal.open(path, read_only=read_only) as journal:
+            found = journal.lookup("a")
+            assert found is not None
+            assert (found.text, found.logprob) == (attempt("a").text, None)
 
 
 async def test_a_later_outcome_of_the_same_case_replaces_the_earlier(tmp_path: Path) -> None:

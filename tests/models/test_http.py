@@ -127,6 +127,41 @@ async def test_the_request_carries_schema_extras_and_seed(monkeypatch: pytest.Mo
     assert "lora" not in body
 
 
+async def test_the_probability_of_an_answer_is_asked_for_only_where_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The log-probabilities of all tokens add up; without being asked the endpoint is sent what it always was."""
+    async with StubServer(bodies=[], logprob=-0.25) as stub:
+        model = endpoint(stub, monkeypatch)
+        asked = await model.send(asking("one", logprobs=True), timeout_s=2)
+        plain = await model.send(asking("one"), timeout_s=2)
+        await model.close()
+    assert asked.logprob == pytest.approx(-0.25)
+    assert plain.logprob is None
+    assert stub.bodies is not None
+    assert b"logprobs" not in stub.bodies[1]
+    assert asking("one").digest(model="m") != asking("one", logprobs=True).digest(model="m")
+    assert asking("one").digest(model="m") == asking("one", logprobs=False).digest(model="m")
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "read"),
+    [
+        (None, None),
+        ({"content": []}, None),
+        ({"content": [{"logprob": -1.0}, {"logprob": -0.5}]}, -1.5),
+        ({"content": [{"logprob": 1e-6}]}, 0.0),
+        ({"content": [{"logprob": -1.0}, {"token": "a"}]}, None),
+        ({"content": [{"logprob": "x"}]}, None),
+        ({"tokens": ["a"], "token_logprobs": [-1.0]}, None),
+        ("none", None),
+    ],
+)
+def test_a_probability_that_is_not_there_in_full_is_unknown(logprobs: Any, read: float | None) -> None:  # noqa: ANN401
+    body = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop", "logprobs": logprobs}]}
+    assert read_completion(orjson.dumps(body), url="u", clean=str).logprob == read
+
+
 async def test_tools_and_pictures_are_sent_as_the_format_wants(monkeypatch: pytest.MonkeyPatch) -> None:
     """Definitions, calls, results and pictures stand where OpenAI-compatible servers look for them."""
     parameters = {"type": "object", "properties": {"n": {"type": "integer"}}}

@@ -113,6 +113,7 @@ class Asking:
             repairs=repairs,
             checks=compiled,
             native_schema=native_schema,
+            logprobs=spec.confidence,
             tools=compile_tools(spec.tools, function_of=function_of, where=f"{where}.prompt.tools"),
             tool_rounds=spec.tool_rounds if spec.tools else 0,
         )

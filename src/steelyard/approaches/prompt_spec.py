@@ -75,6 +75,10 @@ class PromptSpec(Section):
     """Makes tokens less likely once they were generated; left out, the endpoint's default."""
     seed: int = 0
     """Seed of the choice of examples and of sampling."""
+    # Left out of what is written down where it is not asked for, so that fingerprints from before there was one hold.
+    confidence: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    """Ask how probable the tokens of the answer were (log-probabilities); the probability of the whole answer is the
+    confidence a cascade goes by. Not every endpoint gives them."""
     tools: tuple[ToolDefinitionSpec, ...] = ()
     """Functions the model may ask for before it answers; `FILE.py:NAME` alone, or with options."""
     tool_rounds: Annotated[int, Field(ge=1, le=20)] = 4

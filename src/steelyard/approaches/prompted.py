@@ -45,6 +45,7 @@ class Prompted:
             problem=reply.problem,
             sources=reply.sources,
             notes=reply.notes,
+            confidence=reply.confidence,
         )
 
 

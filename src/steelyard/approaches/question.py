@@ -24,6 +24,7 @@ itself may be what does not add up. Of several valid outputs the one that fails 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -69,6 +70,8 @@ class Reply:
     sources: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What a person may want to know of how it came about."""
+    confidence: float | None = None
+    """Probability of the answer as it was written, where the endpoint was asked and says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +91,8 @@ class Question:
     checks: tuple[Check, ...] = ()
     native_schema: bool = False
     """Whether the endpoint is asked to enforce the output schema."""
+    logprobs: bool = False
+    """Whether the endpoint is asked how probable its answer was."""
     tools: tuple[OwnTool, ...] = ()
     """Functions the model may ask for."""
     tool_rounds: int = 0
@@ -205,6 +210,7 @@ class Question:
                 tools=tuple(tool.definition for tool in self.tools),
                 adapter=self.adapter,
                 extra={**self.sampling, **({"model": self.tuned_model} if self.tuned_model else {})},
+                logprobs=self.logprobs,
             )
             turn = await self._turn(request, ask, step=steps[n > 0], extra=n > 0)
             if turn.refusal is not None:
@@ -212,7 +218,7 @@ class Question:
                 opening = self.prompting.with_schema(opening)
                 tries.notes.append(f"the endpoint refused the schema, which is in the prompt instead: {turn.refusal}")
             attempt = turn.attempt
-            objection = tries.take(self._read(attempt, turn.n_rounds))
+            objection = tries.take(self._read(attempt, turn.n_rounds), attempt.logprob)
             if objection is None or not (attempt.status.has_text or attempt.status in _ASK_AGAIN):
                 return
             messages = opening
@@ -287,7 +293,7 @@ class _Turn(NamedTuple):
 class _Tries:
     """The answers to one question so far, and the one to take."""
 
-    __slots__ = ("_as_it_came", "_best", "_case", "_failed", "_problem", "_question", "notes")
+    __slots__ = ("_as_it_came", "_best", "_case", "_failed", "_logprob", "_problem", "_question", "notes")
 
     def __init__(
         self, question: Question, case: CaseInput, *, as_it_came: bool | None = None, notes: Sequence[str] = ()
@@ -297,22 +303,23 @@ class _Tries:
         self._as_it_came = as_it_came
         self._best: ParsedOutput | None = None
         self._failed: list[str] = []
+        self._logprob: float | None = None
         self._problem: str | None = None
         self.notes = list(notes)
 
-    def take(self, read: ParsedOutput) -> str | None:
-        """Look at one more answer; returns what is wrong with it."""
+    def take(self, read: ParsedOutput, logprob: float | None = None) -> str | None:
+        """Look at one more answer, given how probable it was; returns what is wrong with it."""
         if self._as_it_came is None:
             self._as_it_came = read.as_it_came
         self._problem = read.problem
         if not read.valid or read.output is None:
             # A valid output is never given up for an invalid one.
             if read.output is not None and (self._best is None or not self._best.valid):
-                self._best = read
+                self._best, self._logprob = read, logprob
             return read.problem or "it is not valid"
         failed = failed_checks(self._question.checks, read.output, self._case.fields)
         if self._best is None or not self._best.valid or len(failed) < len(self._failed):
-            self._best, self._failed = read, failed
+            self._best, self._failed, self._logprob = read, failed, logprob
         return "; ".join(failed) if failed else None
 
     def reply(self, sources: tuple[str, ...]) -> Reply:
@@ -326,4 +333,5 @@ class _Tries:
             problem=problem,
             sources=sources,
             notes=tuple(self.notes),
+            confidence=None if self._logprob is None else math.exp(self._logprob),
         )

@@ -18,7 +18,7 @@ from steelyard.task.field_scorers import FieldScore
 
 CALL_COLUMNS = (
     "digest, endpoint, model, request, status, text, error, prompt_tokens, cached_tokens, completion_tokens, latency_s,"
-    " price_usd, transport_retries, started_utc"
+    " price_usd, transport_retries, started_utc, logprob"
 )
 OUTCOME_COLUMNS = (
     "approach, fingerprint, case_id, repeat, case_digest, split, status, success, score, schema_pass, retried,"
@@ -68,12 +68,14 @@ def call_row(request: ChatRequest, attempt: Attempt) -> Row:
         attempt.price_usd,
         attempt.transport_retries,
         attempt.started_utc,
+        attempt.logprob,
     )
 
 
 def attempt_from(row: Row, *, step: str = "answer", extra: bool = False, replayed: bool = True) -> Attempt:
     """The attempt a row of `calls` describes (all of `CALL_COLUMNS`)."""
-    digest, endpoint, model, _, status, text, error, prompt, cached, completion, latency, price, retries, started = row
+    digest, endpoint, model, _, status, text, error, prompt, cached, completion, latency, price, retries, *rest = row
+    started, logprob = rest
     tool_calls: tuple[ToolCall, ...] = ()
     if status == AttemptStatus.CALLED_TOOLS:
         text, called = orjson.loads(text)
@@ -89,6 +91,7 @@ def attempt_from(row: Row, *, step: str = "answer", extra: bool = False, replaye
         prompt_tokens=prompt,
         cached_tokens=cached,
         completion_tokens=completion,
+        logprob=logprob,
         latency_s=latency,
         price_usd=price,
         transport_retries=retries,
@@ -115,6 +118,8 @@ def request_json(request: ChatRequest) -> str:
         body["tools"] = request.tools
     if request.operation != "chat":
         body["operation"] = request.operation
+    if request.logprobs:
+        body["logprobs"] = True
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 

@@ -48,7 +48,9 @@ CREATE TABLE drops (
     terms TEXT NOT NULL, dropped_utc TEXT NOT NULL, PRIMARY KEY (approach, fingerprint)) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
+_THIRD = "ALTER TABLE calls ADD COLUMN logprob REAL;"
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
 """SQL of each step; the file's version is the number of steps it has seen."""
 
 
@@ -107,8 +109,11 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     for mode in ("mode=ro",) if has_wal else ("mode=ro", "mode=ro&immutable=1"):
         connection = sqlite3.connect(f"{address}?{mode}", uri=True, isolation_level=None, timeout=10)
         try:
-            if check_version(connection, path) == 0:  # a first run was killed before it wrote anything
+            version = check_version(connection, path)
+            if version == 0:  # a first run was killed before it wrote anything
                 raise InputError(Problem(what="nothing was run yet", where=str(path), hint="run the study first"))
+            if version < 3:  # what the file lacks, and cannot be added to it, is put in front of it for this connection
+                connection.execute("CREATE TEMP VIEW calls AS SELECT *, NULL AS logprob FROM main.calls")
         except sqlite3.OperationalError:
             connection.close()
             if mode.endswith("immutable=1") or has_wal:

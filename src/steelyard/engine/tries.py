@@ -149,6 +149,7 @@ class Tries:
             prompt_tokens=response.prompt_tokens,
             cached_tokens=response.cached_tokens,
             completion_tokens=response.completion_tokens,
+            logprob=response.logprob,
             latency_s=latency_s,
             price_usd=price,
             transport_retries=len(self._failed) - (seconds is None),

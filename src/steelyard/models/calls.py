@@ -126,6 +126,8 @@ class ChatRequest:
     """Further request fields, passed through as they are (for example `grammar`)."""
     operation: Operation = "chat"
     """`embed`: one user message a text. `rerank`: the question, then one user message a text."""
+    logprobs: bool = False
+    """Whether the endpoint is asked how probable each token of its answer was."""
 
     def digest(self, *, model: str, repeat: int = 0) -> str:
         """Content address of this call: equal digests mean that the same answer may be used.
@@ -153,6 +155,8 @@ class ChatRequest:
             body["tools"] = self.tools
         if self.operation != "chat":
             body["operation"] = self.operation
+        if self.logprobs:
+            body["logprobs"] = True
         packed = orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
         return hashlib.blake2b(packed, digest_size=16).hexdigest()
 
@@ -205,6 +209,9 @@ class Attempt:
     """All prompt tokens, cached ones included; `None` when the endpoint did not say."""
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    logprob: float | None = None
+    """Natural logarithm of the probability of the answer's text, never above 0; `None` where it was not asked for, or the
+    endpoint does not say."""
     latency_s: float
     """From sending to the full answer, transport retries and their waits included, our own queueing excluded."""
     price_usd: float | None

@@ -49,6 +49,8 @@ def request_fields(request: ChatRequest, *, native_schema: bool) -> dict[str, An
             "type": "json_schema",
             "json_schema": {"name": "output", "strict": True, "schema": request.response_schema},
         }
+    if request.logprobs:
+        fields["logprobs"] = True
     if request.tools:
         # orjson writes the dataclass as the object the format wants: name, description, parameters.
         fields["tools"] = [{"type": "function", "function": tool} for tool in request.tools]
@@ -79,6 +81,7 @@ def read_completion(content: bytes, *, url: str, clean: Callable[[str], str]) ->
         tool_calls = _tool_calls(message.get("tool_calls") or ())
         refusal = message.get("refusal")
         finish = choice.get("finish_reason")
+        logprob = _logprob(choice.get("logprobs"))
         usage = body.get("usage") or {}
         prompt_tokens = _count(usage.get("prompt_tokens"))
         completion_tokens = _count(usage.get("completion_tokens"))
@@ -113,6 +116,7 @@ def read_completion(content: bytes, *, url: str, clean: Callable[[str], str]) ->
         prompt_tokens=prompt_tokens,
         cached_tokens=cached_tokens,
         completion_tokens=completion_tokens,
+        logprob=logprob,
     )
 
 
@@ -186,6 +190,17 @@ def _tool_calls(found: Sequence[Any]) -> tuple[ToolCall, ...]:
             arguments = orjson.dumps({} if arguments is None else arguments).decode()
         calls.append(ToolCall(str(one.get("id") or f"call_{number}"), str(function["name"]), arguments))
     return tuple(calls)
+
+
+def _logprob(found: object) -> float | None:
+    """Log-probability of the whole answer; `None` where that of any token is missing."""
+    tokens = found.get("content") if isinstance(found, dict) else None
+    if not isinstance(tokens, list) or not tokens:
+        return None
+    each = [token.get("logprob") if isinstance(token, dict) else None for token in tokens]
+    known = [float(one) for one in each if type(one) in (int, float) and math.isfinite(one)]
+    # Servers that round give a sure token a little more than 0.
+    return min(0.0, sum(known)) if len(known) == len(each) else None
 
 
 def _count(value: object) -> int | None:

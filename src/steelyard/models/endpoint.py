@@ -32,6 +32,8 @@ class Response:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    logprob: float | None = None
+    """Sum of the log-probabilities of the answer's tokens."""
 
 
 class EndpointFault(Exception):

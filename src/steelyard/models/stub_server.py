@@ -102,6 +102,8 @@ class StubServer:
     prompt_tokens: int = 20
     cached_tokens: int = 0
     completion_tokens: int = 5
+    logprob: float = -0.1
+    """Log-probability of every good answer, said where a request asks for it, in equal parts a token."""
     dimensions: int = 8
     """Numbers of a vector."""
     port: int = 0
@@ -123,6 +125,8 @@ class StubServer:
     async def start(self) -> None:
         """Listen on 127.0.0.1, on a free port where `port` is 0."""
         self._ok = http_answer(200, completion(self.reply, usage=self._usage()))
+        logprobs = [self.logprob / self.completion_tokens] * self.completion_tokens
+        self._ok_with_logprobs = http_answer(200, completion(self.reply, usage=self._usage(), logprobs=logprobs))
         loop = asyncio.get_running_loop()
         self._connections: set[_Connection] = set()
         self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port, backlog=1024)
@@ -174,7 +178,7 @@ class StubServer:
         if path.endswith((b"/embeddings", b"/rerank")) and behaviour in _OF_TEXTS:
             return self.latency_s, self._answer_about_texts(path, behaviour, orjson.loads(body)), False
         if behaviour == "ok":
-            return self.latency_s, self._ok, False
+            return self.latency_s, self._ok_with_logprobs if b'"logprobs":true' in body else self._ok, False
         if behaviour in ("schema_refused", "tool_call"):
             return self.latency_s, self._answer_to(behaviour, orjson.loads(body)), False
         return self._misbehave(behaviour, head)
@@ -338,6 +342,7 @@ def completion(
     finish: str = "stop",
     refusal: str | None = None,
     tool_calls: list[dict[str, Any]] | None = None,
+    logprobs: list[float] | None = None,
 ) -> bytes:
     """A chat completion as JSON."""
     message: dict[str, Any] = {"role": "assistant", "content": text}
@@ -345,16 +350,11 @@ def completion(
         message["refusal"] = refusal
     if tool_calls is not None:
         message["tool_calls"] = tool_calls
-    return orjson.dumps(
-        {
-            "id": "stub",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "stub",
-            "choices": [{"index": 0, "message": message, "finish_reason": finish}],
-            "usage": usage,
-        }
-    )
+    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": finish}
+    if logprobs is not None:
+        choice["logprobs"] = {"content": [{"token": "t", "logprob": one} for one in logprobs]}
+    about = {"id": "stub", "object": "chat.completion", "created": 0, "model": "stub"}
+    return orjson.dumps({**about, "choices": [choice], "usage": usage})
 
 
 def http_answer(status: int, body: bytes, *, extra: bytes = b"") -> bytes:

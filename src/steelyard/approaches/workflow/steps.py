@@ -249,6 +249,7 @@ def _of_reply(reply: Reply, seconds: float) -> StepResult:
         problem=reply.problem,
         sources=reply.sources,
         notes=reply.notes,
+        confidence=reply.confidence,
         calls_s=seconds,
     )
 
