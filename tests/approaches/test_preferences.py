@@ -26,7 +26,6 @@ from steelyard.approaches.tuning.preferences import (
 from steelyard.approaches.tuning.progress_line import ProgressLine
 from steelyard.approaches.tuning.trained import Trained
 from steelyard.approaches.workbench import Workbench
-from steelyard.cases.case import Case
 from steelyard.errors import InputError
 from tests.approaches.test_lora import SMALL, WORDS, cases, prompt, target, tokenised, tuned, workbench
 from tests.approaches.tiny_llama import Notes, one_thread, write_tiny_gguf
@@ -49,8 +48,8 @@ def write(path: Path, *lines: object) -> Path:
     return path
 
 
-def read(path: Path, *, dev: tuple[Case, ...] = ()) -> tuple[Preference, ...]:
-    return read_preferences(path, train=cases(60), unseen=dev, input_fields=("text",), target=target)
+def read(path: Path, *, held_out: frozenset[str] = frozenset()) -> tuple[Preference, ...]:
+    return read_preferences(path, train=cases(60), held_out=held_out, input_fields=("text",), target=target)
 
 
 def planted(n: int) -> list[dict[str, Any]]:
@@ -89,7 +88,10 @@ WRONG: dict[str, tuple[object, str]] = {
     "neither": ({"chosen": "a", "rejected": "b"}, r"pairs.jsonl:2: a pair needs either case or input"),
     "not in train": ({"case": "x", "chosen": "a", "rejected": "b"}, r"pairs.jsonl:2:case: there is no case 'x' in"),
     "other fields": ({"input": {"body": ""}, "chosen": "a", "rejected": "b"}, r"pairs.jsonl:2:input: an input has the"),
-    "a dev case": ({"input": {"text": "secret"}, "chosen": "a", "rejected": "b"}, r"pairs.jsonl:2:input: this is the"),
+    "a held-out case": (
+        {"input": {"text": "SECRET  "}, "chosen": "a", "rejected": "b"},
+        r"pairs.jsonl:2:input: this is the",
+    ),
     "no answer": ({"case": "c0", "chosen": " ", "rejected": "b"}, r"pairs.jsonl:2:chosen: an answer is needed"),
     "the same": ({"case": "c0", "chosen": "a", "rejected": "a"}, r"pairs.jsonl:2:rejected: it is the same answer"),
 }
@@ -102,7 +104,7 @@ def test_every_wrong_line_is_named(tmp_path: Path, name: str) -> None:
     good = {"case": "c0", "chosen": "a", "rejected": "b"}
     path = write(tmp_path / "pairs.jsonl", good, line, line)
     with pytest.raises(InputError, match=said) as raised:
-        read(path, dev=(Case(id="d", input={"text": "secret"}),))
+        read(path, held_out=frozenset({"secret"}))
     assert "pairs.jsonl:3" in str(raised.value)
 
 

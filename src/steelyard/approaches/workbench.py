@@ -36,6 +36,8 @@ class Workbench:
     task: Task
     train: tuple[Case, ...]
     dev: tuple[Case, ...]
+    distilled: tuple[Case, ...] = ()
+    """Cases labelled by a teacher; tuning alone learns from them."""
     folder: Path
     """Where prepared things are kept, addressed by content (`.steelyard/prepared`)."""
     endpoints: Mapping[str, EndpointFacts]
@@ -49,6 +51,8 @@ class Workbench:
     """Price of one busy core for an hour."""
     knowledge: KnowledgeSpec | None = None
     """The documents of the study, where it names any."""
+    held_out: Callable[[], frozenset[str]] = frozenset
+    """Folded input texts of the dev and test cases, by which what must not be learned from is known; no answers."""
     gold: Mapping[str, tuple[GoldText, ...]] = field(default_factory=dict)
     """Gold passages of all cases by id, test cases too: for the ceiling alone, which is never chosen."""
     hosts: Mapping[str, EndpointSpec] = field(default_factory=dict)

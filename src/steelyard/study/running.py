@@ -19,6 +19,7 @@ from steelyard.approaches.prepare import prepare
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.workbench import EndpointFacts, Workbench
 from steelyard.cases.case import Case, GoldText
+from steelyard.cases.duplicates import fold, input_text
 from steelyard.cases.sample import take
 from steelyard.engine.budget import Budget
 from steelyard.engine.journal import Journal
@@ -217,7 +218,7 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
 
 def workbench(plan: Plan, *, say: Callable[[str], None], till: StudyTill | None = None) -> Workbench:
     """What approaches are prepared with."""
-    models = plan.file.models
+    models, splits = plan.file.models, plan.material.splits
     endpoints = {
         name: EndpointFacts(
             model=unsent(name, spec).model,
@@ -252,6 +253,7 @@ def workbench(plan: Plan, *, say: Callable[[str], None], till: StudyTill | None 
         study=plan.folder,
         knowledge=knowledge,
         gold=_gold(plan.material.cases),
+        held_out=cache(lambda: frozenset(fold(input_text(case)) for case in (*splits.dev, *splits.test))),
         cpu_hour_usd=models.local.cpu_hour_usd,
         say=say,
     )

@@ -159,7 +159,7 @@ def preferences_of(spec: LoraTuningSpec, bench: Workbench, target: TargetOf) -> 
     return read_preferences(
         bench.study / spec.preferences,
         train=bench.train,
-        unseen=bench.dev,
+        held_out=bench.held_out(),
         input_fields=bench.task.input_fields,
         target=target,
     )

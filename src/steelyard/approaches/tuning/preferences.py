@@ -22,6 +22,7 @@ import numpy as np
 from steelyard.approaches.tuning.base_model import BaseModel
 from steelyard.approaches.tuning.examples import PromptOf, TargetOf
 from steelyard.cases.case import Case
+from steelyard.cases.duplicates import fold, input_text
 from steelyard.errors import InputError, Problem
 
 HELD_OUT_SHARE: Final = 0.2
@@ -56,14 +57,14 @@ class Pair:
 
 
 def read_preferences(
-    path: Path, *, train: Sequence[Case], unseen: Sequence[Case], input_fields: Sequence[str], target: TargetOf
+    path: Path, *, train: Sequence[Case], held_out: frozenset[str], input_fields: Sequence[str], target: TargetOf
 ) -> tuple[Preference, ...]:
     """Read the pairs of a file.
 
     Args:
         path: A JSONL file.
         train: The only cases that pairs may name.
-        unseen: Cases whose input no pair may hold (the dev split).
+        held_out: Folded input texts of the dev and test cases, which no pair may hold.
         input_fields: What an input consists of.
         target: How an expected output is written by the model.
 
@@ -77,7 +78,7 @@ def read_preferences(
         raise InputError(Problem(what=f"the file cannot be read ({error})", where=str(path), hint=hint)) from error
     reader = _Reader(
         cases={case.id: case for case in train},
-        unseen={json.dumps(dict(case.input), sort_keys=True, default=str) for case in unseen},
+        held_out=held_out,
         input_fields=tuple(input_fields),
         target=target,
     )
@@ -168,7 +169,7 @@ class _Wrong(Exception):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Reader:
     cases: Mapping[str, Case]
-    unseen: set[str]
+    held_out: frozenset[str]
     input_fields: tuple[str, ...]
     target: TargetOf
 
@@ -204,9 +205,10 @@ class _Reader:
         if not isinstance(given, dict) or set(given) != set(self.input_fields):
             what = f"an input has the fields {', '.join(self.input_fields)}"
             raise _Wrong(what, field="input", hint="give exactly these")
-        if json.dumps(given, sort_keys=True, default=str) in self.unseen:
-            raise _Wrong("this is the input of a dev case", field="input", hint="leave out the pair")
-        return Case(id=f"preference {number}", input=given)
+        case = Case(id=f"preference {number}", input=given)
+        if fold(input_text(case)) in self.held_out:
+            raise _Wrong("this is the input of a case that is measured on", field="input", hint="leave out the pair")
+        return case
 
     def _answer(self, body: Mapping[str, Any], field: str, case: Case) -> str:
         given = body.get(field)
