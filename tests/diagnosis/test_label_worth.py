@@ -86,7 +86,7 @@ def test_by_hand() -> None:
         ({"failed_task_usd": 50.0, "labelling_seconds_per_case": 60}, "worth it"),
     ],
 )
-def test_dear_labels_small_volumes_and_dear_failures_decide(fields: dict[str, float], answer: str) -> None:
+def test_dear_labels_small_volumes_and_dear_failures_decide(fields: dict[str, Any], answer: str) -> None:
     assert weigh(rising(), **fields).answer == answer
 
 

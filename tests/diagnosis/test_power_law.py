@@ -49,7 +49,7 @@ def test_with_noise_no_other_law_is_likelier() -> None:
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=5))
 def test_whatever_the_points_the_law_keeps_its_bounds(rates: list[float]) -> None:
     """It never falls with more labels, never leaves 0 to 1, and every number is a number."""
-    sizes = 100.0 * 2 ** np.arange(len(rates))
+    sizes = np.array([100.0 * 2**i for i in range(len(rates))])
     found = fit_power_laws(sizes, np.array([rates]), 100)
     assert found.b[0] >= 0
     assert found.a[0] <= 1

@@ -93,6 +93,8 @@ class Curves:
 
     approach: str
     curves: tuple[Curve, ...]
+    left_out: tuple[str, ...]
+    """Tuners whose curve was not begun, and why."""
     file: Path
     """Where they are kept, relative to the study folder."""
 
@@ -103,6 +105,7 @@ class Curves:
             "approach": self.approach,
             "file": str(self.file),
             "curves": [curve.to_json() for curve in self.curves],
+            "left_out": list(self.left_out),
         }
 
     def __str__(self) -> str:
@@ -110,6 +113,7 @@ class Curves:
         for curve in self.curves:
             what = "" if curve.is_own else ", in the place of its own tuner: for the shape alone"
             parts.append(f"{self.approach}: learning curve of a {_NAMES[curve.tuner]}{what}\n{curve}")
+        parts += [f"left out: {one}" for one in self.left_out]
         return "\n\n".join([*parts, f"kept in {self.file}; the test cases were not touched"])
 
 

@@ -87,12 +87,15 @@ def curve_of(
     with study_lock(study.folder), counting_money(study) as till:
         ground = ground_of(plan, approach, say, till)
         refuse_untrainable({approach: ground.spec}, file=study.file, task=study.task, train=plan.material.splits.train)
-        curves = [
-            _measure(plan, ground, learner, target=target, draws=draws, deadline=deadline, say=say)
-            for learner in _learners(plan, approach, ground, tuner)
-        ]
+        curves: list[Curve] = []
+        left_out: list[str] = []
+        for learner in _learners(plan, approach, ground, tuner):
+            if curves and deadline is not None and time.monotonic() > deadline:
+                left_out.append(f"{learner.tuner}: no time left")
+                continue
+            curves.append(_measure(plan, ground, learner, target=target, draws=draws, deadline=deadline, say=say))
         say.end()
-        found = Curves(approach=approach, curves=tuple(curves), file=curve_file(approach))
+        found = Curves(approach=approach, curves=tuple(curves), left_out=tuple(left_out), file=curve_file(approach))
         write_whole(study.folder / found.file, json.dumps(found.to_json(), indent=2) + "\n")
     return found
 
@@ -227,8 +230,9 @@ def _train_all(
                 left_out.append(f"{name} ({len(sample):,}): too few to learn from")
                 break
             needs = _seconds_needed(trained, len(sample))
-            if deadline is not None and time.monotonic() + needs > deadline:
-                left_out.append(f"{name} ({len(sample):,}): no time left, it takes about {needs:,.0f} s")
+            if trained and deadline is not None and time.monotonic() + needs > deadline:
+                which = f", draw {draw + 1} of {len(samples)}" if len(samples) > 1 else ""
+                left_out.append(f"{name} ({len(sample):,}){which}: no time left, it takes about {needs:,.0f} s")
                 break
             say(f"curve: {learner.tuner} on {len(sample):,} labels, draw {draw + 1} of {len(samples)}")
             prepared = learner.train(sample if share < 1 else None, seed=ground.seed + draw)
