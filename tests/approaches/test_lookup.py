@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from steelyard.approaches.retrieval.lookup import Lookup, fused
 from steelyard.approaches.retrieval.queries import as_queries
 from steelyard.approaches.retrieval.remote_embeddings import RemoteEmbedder
 from steelyard.approaches.retrieval.rerank import LateInteraction, reordered
-from steelyard.approaches.retrieval.search import Found, Passage, SearchSettings
+from steelyard.approaches.retrieval.search import Found, KnowledgeIndex, Passage, SearchSettings
 from steelyard.approaches.spec import ApproachSpec, Lever
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import CaseInput
@@ -223,6 +224,33 @@ async def test_a_local_reranker_decides_the_order(tmp_path: Path) -> None:
     assert len(found) == 2
     assert not ask.asked
     assert (await plain.find(CaseInput(id="c", fields={"text": "  "}), ask)).passages == []
+
+
+async def test_what_takes_long_does_not_hold_up_other_cases(tmp_path: Path) -> None:
+    """Reranking here, and searching a store that waits for a network, are done beside the event loop; files are not."""
+    index, _ = build_knowledge_index(
+        KnowledgeSpec(documents=["docs"]), bench(tmp_path).study, folder=tmp_path / "index", embed=HashingEmbedder(),
+        say=lambda line: None,
+    )  # fmt: skip
+    threads: list[int] = []
+
+    class Noting(HashingEmbedder):
+        def embed(self, texts: Sequence[str]) -> Vectors:
+            threads.append(threading.get_ident())
+            return super().embed(texts)
+
+    class OverANetwork(KnowledgeIndex):
+        waits = True  # type: ignore[assignment]
+
+    here = replace(index, embed=Noting())
+    far = OverANetwork(**{one.name: getattr(here, one.name) for one in fields(here)})
+    for one, is_here in ((Lookup(index=here), True), (Lookup(index=far), False)):
+        found = await one.find(CASE, ScriptedAsk(["x"]))
+        assert found.passages[0].document == "docs/leave.md"
+        assert (threads.pop() == threading.get_ident()) == is_here
+    await Lookup(index=index, rerank=LateInteraction(Noting())).find(CASE, ScriptedAsk(["x"]))
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_an_endpoint_reranks_in_a_planned_call(tmp_path: Path) -> None:

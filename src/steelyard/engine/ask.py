@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from steelyard.engine.budget import Budget, Purse, most_usd, unpriced
@@ -162,7 +163,7 @@ class CaseAsk:
     def __init__(self, calls: Calls, *, repeat: int) -> None:
         self.attempts: list[Attempt] = []
         self.waited_s = 0.0
-        """Wall-clock seconds during which at least one call was open."""
+        """Wall-clock seconds during which at least one call was open, or a piece of own work waited for its turn."""
         self._calls = calls
         self._repeat = repeat
         self._seen: dict[str, int] = {}
@@ -173,20 +174,28 @@ class CaseAsk:
         """Make one model call and wait until its result is safe in the journal; see `Ask`."""
         if self._repeat and request.seed is not None:
             request = replace(request, seed=request.seed + self._repeat * SEEDS_PER_REPEAT)
-        # Calls may overlap (asyncio.gather in an approach): the clock runs from the first to the last of them.
-        if self._open == 0:
-            self._began = time.perf_counter()
-        self._open += 1
-        try:
+        with self.waiting():
             digest = self._calls.digest(request, repeat=self._repeat)
             again = self._seen.get(digest, 0)
             self._seen[digest] = again + 1
             if again:
                 digest = self._calls.digest(request, repeat=self._repeat, again=again)
             attempt = await self._calls.make(request, digest, step=step, extra=extra)
+        self.attempts.append(attempt)
+        return attempt
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A block that is no work of the approach itself.
+
+        Blocks may overlap (asyncio.gather in an approach): the clock runs from the first to the last of them.
+        """
+        if self._open == 0:
+            self._began = time.perf_counter()
+        self._open += 1
+        try:
+            yield
         finally:
             self._open -= 1
             if self._open == 0:
                 self.waited_s += time.perf_counter() - self._began
-        self.attempts.append(attempt)
-        return attempt

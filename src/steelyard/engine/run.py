@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from steelyard.approaches.approach import Answer, Approach, Ask
+from steelyard.approaches.cascade import endpoints_of
+from steelyard.approaches.own_work import WAITING
 from steelyard.cases.case import Case, SplitName
 from steelyard.engine.ask import GIVEN_UP, Calls, CaseAsk
 from steelyard.engine.budget import Budget, check_prices
@@ -246,6 +248,7 @@ class _Crew:
         ask = CaseAsk(self.calls, repeat=repeat)
         crash: str | None = None
         began = time.perf_counter()
+        WAITING.set(ask.waiting)  # seen by this case's task and those it starts
         try:
             answer = await approach.answer(case.visible(), ask)
         except SteelyardError:

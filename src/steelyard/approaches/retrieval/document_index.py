@@ -43,6 +43,11 @@ class DocumentIndex(Protocol):
         """The embedder the chunks were embedded with."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether a search waits for something beside this process, such as a database."""
+        ...
+
     def search(
         self,
         question: str,

@@ -61,6 +61,11 @@ class PostgresChunks:
         """How many chunks there are."""
         return len(self.numbers)
 
+    @property
+    def waits(self) -> bool:
+        """Every search waits for the database."""
+        return True
+
     def chunks(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """See `ChunkStore.chunks`."""
         numbers = [int(self.numbers[row]) for row in rows]

@@ -109,6 +109,11 @@ class KnowledgeIndex:
         """Chunks of all documents together."""
         return self.generation.n_chunks
 
+    @property
+    def waits(self) -> bool:
+        """Whether a search waits for a database."""
+        return self.generation.waits
+
     def search(
         self,
         question: str,

@@ -92,6 +92,11 @@ class ChunkStore(Protocol):
         """How many chunks there are: rows are numbered from 0."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether reading waits for something beside this process, such as a database."""
+        ...
+
     def chunks(self, rows: Sequence[int]) -> Sequence[Mapping[str, Any]]:
         """Chunks as they were written (id, headings, text, n_tokens), in the order of the rows."""
         ...
@@ -127,6 +132,11 @@ class Generation:
     def n_chunks(self) -> int:
         """How many chunks there are."""
         return len(self.starts) - 1
+
+    @property
+    def waits(self) -> bool:
+        """Nothing is waited for: the files are mapped."""
+        return False
 
     def chunk(self, row: int) -> dict[str, Any]:
         """One chunk as it was written: id, headings, text, n_tokens."""
