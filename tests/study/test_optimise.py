@@ -70,7 +70,6 @@ def test_what_is_found_is_used_by_runs_and_its_cost_is_in_the_setup(tmp_path: Pa
     assert found.cost_usd >= found.spent_usd > 0
     assert f"${found.cost_usd:.4f} of calls" in study.render_report("csv")
     report = study.render_report("md")
-    assert "prompt search" in report
     assert "'instruction 1, no examples' is best" in report
 
 
@@ -192,7 +191,7 @@ def test_a_prompt_found_for_something_else_is_not_used(tmp_path: Path, stub: Stu
     path.write_text(path.read_text().replace("stub:empty_text {{", "Sort this. {{"))
     ran = command_line("run", study.folder)
     assert "changed after the search for its prompt; it uses the prompt as written" in ran.err
-    assert "prompt search" not in steelyard.load(study.folder).render_report("md")
+    assert "is best" not in steelyard.load(study.folder).render_report("md")
 
 
 def test_what_may_be_tried_can_change_without_making_anything_outdated(tmp_path: Path, stub: StubServer) -> None:

@@ -17,7 +17,7 @@ COMMANDS = {
     "score": ("steelyard.cli.score", "Six metrics per approach, and paired comparisons."),
     "decide": ("steelyard.cli.decide", "Gates, ledger and verdict."),
     "recheck": ("steelyard.cli.recheck", "Whether the last verdict stands with today's prices, volumes and models."),
-    "optimise": ("steelyard.cli.optimise", "Search for a better prompt on train and dev cases."),
+    "optimise": ("steelyard.cli.optimise", "Search for a better prompt or better retrieval on train and dev."),
     "tune": ("steelyard.cli.tune", "Look through training examples, train an approach, export it."),
     "retrieval": ("steelyard.cli.retrieval", "Index the documents of a study, and see what a question finds."),
     "whatif": ("steelyard.cli.whatif", "Ledger and verdict from summary figures, before any data."),

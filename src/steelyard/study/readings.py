@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.retrieval.building import stored_chunks
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from steelyard.study.record import ApproachRecord
 
 
+Lost = Literal["changed", "unreadable"]
+"""Why texts are not known: the documents have changed, or the index is gone, damaged or out of reach."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Readings:
     """The outcomes of a study with documents, with the texts they rest on."""
@@ -36,8 +40,8 @@ class Readings:
     """What the journal keeps of each case."""
     gold: Mapping[str, tuple[GoldPassage, ...]]
     """By case id."""
-    index: Mapping[str, Texts | None]
-    """By reader: the texts it was shown; `None` where the index no longer is what it was."""
+    index: Mapping[str, Texts | Lost]
+    """By reader: the texts it was shown, or why they are not known."""
 
     @property
     def read(self) -> list[dict[str, Any]]:
@@ -45,9 +49,9 @@ class Readings:
         return [row for row in self.rows if row["approach"] in self.readers]
 
     @property
-    def lost(self) -> tuple[str, ...]:
-        """Readers whose texts are no longer known."""
-        return tuple(name for name in self.readers if self.index[name] is None)
+    def lost(self) -> dict[str, Lost]:
+        """Readers whose texts are not known, and why."""
+        return {name: texts for name, texts in self.index.items() if not isinstance(texts, Texts)}
 
     def texts_of(self, row: Row) -> list[str | None]:
         """The texts an outcome was shown: gold passages as the case has them, others as the index still has them."""
@@ -58,7 +62,7 @@ class Readings:
             if place:
                 found.append(gold[int(place)].text if int(place) < len(gold) else None)
             else:
-                found.append(texts.of(source) if texts is not None else None)
+                found.append(texts.of(source) if isinstance(texts, Texts) else None)
         return found
 
     def by_passage(self) -> list[dict[str, Any]] | None:
@@ -69,7 +73,7 @@ class Readings:
 
     def _as_passages(self, row: dict[str, Any]) -> dict[str, Any]:
         texts = self.index.get(row["approach"])
-        if texts is None or not row["gold"]:
+        if not isinstance(texts, Texts) or not row["gold"]:
             return row
         found = passage_ranking(row["sources"], self.gold[row["case_id"]], texts.of)
         return row | {"sources": found.sources, "gold": found.gold}
@@ -152,10 +156,10 @@ def answer_rules(file: StudyFile) -> AnswerRules:
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
-def _texts(spec: KnowledgeSpec, state: Path, setup: Setup | None) -> Texts | None:
+def _texts(spec: KnowledgeSpec, state: Path, setup: Setup | None) -> Texts | Lost:
     """What an approach read, where the index still holds it."""
     card = ((setup.card or {}).get("knowledge") if setup is not None else None) or {}
-    if "folder" not in card:
-        return None
-    chunks = stored_chunks(spec, state.parent, folder=state / "index" / card["folder"])
-    return Texts(chunks=chunks) if chunks is not None and chunks.manifest.digest == card["digest"] else None
+    chunks = stored_chunks(spec, state.parent, folder=state / "index" / card["folder"]) if "folder" in card else None
+    if chunks is None:
+        return "unreadable"
+    return Texts(chunks=chunks) if chunks.manifest.digest == card["digest"] else "changed"

@@ -253,7 +253,7 @@ def _setup_row(one: ApproachRecord, setup: Setup | None, journal: Journal) -> Se
 
 
 CARD_LABELS = {
-    "prompt_search": "prompt search",
+    "prompt_search": "search",
     "kind": "kind",
     "made_utc": "made",
     "n_train": "trained on",

@@ -12,7 +12,7 @@ from steelyard.measure.injection import injection
 from steelyard.measure.retrieval_report import RetrievalReport, retrieval_report
 from steelyard.measure.sourcing import citations, support
 from steelyard.study.file import StudyFile
-from steelyard.study.readings import answer_rules, readings
+from steelyard.study.readings import Lost, answer_rules, readings
 from steelyard.study.support_judging import recorded_marks
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def study_retrieval(
         support=support(found.read, rules, found.texts_of, retrieves=legible, judged=marks.verdict),
         citations=citations(found.read, rules, level="document"),
         injection=injection(found.read, planted_orders(file), retrieves=found.readers, texts_of=found.texts_of),
-        notes=(*report.notes, *([_gone(found.lost)] if found.lost else []), *marks.notes),
+        notes=(*report.notes, *_gone(found.lost), *marks.notes),
     )
 
 
@@ -84,8 +84,11 @@ def answers_by_day(file: StudyFile, cases: Sequence[Case]) -> dict[str, list[tup
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
-def _gone(lost: Sequence[str]) -> str:
-    return (
-        f"the documents have changed since {', '.join(lost)} ran: passages are not compared, and whether answers are"
-        " supported is not known"
-    )
+def _gone(lost: Mapping[str, Lost]) -> list[str]:
+    unknown = "passages are not compared, and whether answers are supported is not known"
+    changed = [name for name, why in lost.items() if why == "changed"]
+    unreadable = [name for name, why in lost.items() if why == "unreadable"]
+    notes = [f"the documents have changed since {', '.join(changed)} ran: {unknown}"] if changed else []
+    if unreadable:
+        notes.append(f"the index that {', '.join(unreadable)} searched is gone or cannot be read here: {unknown}")
+    return notes

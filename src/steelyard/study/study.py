@@ -121,7 +121,7 @@ class Study:
         budget_usd: float | None = None,
         progress: bool = True,
     ) -> Optimised:
-        """Search for a better prompt of one approach on train and dev cases; later runs use what was found.
+        """Search for a better prompt of one approach, or better retrieval, on train and dev cases; later runs use it.
 
         Args:
             approach: Name of the approach.
@@ -247,6 +247,15 @@ class Study:
 
         plan = self._plan([approach], None)
         written = self.file.approaches[approach]
+        if written.cascade is not None:
+            members = f"{written.cascade.first}, {written.cascade.then}"
+            raise InputError(
+                Problem(
+                    what=f"{approach!r} is a cascade: a run chooses its threshold on dev, and it has no prompt of its own",
+                    where=f"study.yaml:approaches.{approach}",
+                    hint=f"optimise one of its approaches: {members}",
+                )
+            )
         given = {"budget_calls": budget_calls, "budget_usd": budget_usd}
         spec = (written.optimise or OptimiseSpec()).model_copy(
             update={name: value for name, value in given.items() if value is not None}
