@@ -30,6 +30,8 @@ class HeadTuningSpec(Section):
     """The threshold itself, in place of one chosen on dev. Without `out_of_scope` no answer is given below it."""
     max_examples: Annotated[int, Field(ge=1)] = 1500
     """Train on at most this many cases (a seeded, stratified sample)."""
+    distilled: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """How much a label that a teacher gave (`cases.distilled`) counts beside one that a person gave; 0 leaves them out."""
     seed: int = 0
     """Seed of the sample, of the first weights and the order of examples of an `mlp`, and of the division of dev into
     folds."""

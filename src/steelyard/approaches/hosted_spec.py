@@ -57,6 +57,8 @@ class HostedTuningSpec(Section):
     """What training costs; without it the cost is unknown, and a budget in money is refused."""
     suffix: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,18}$")] = "steelyard"
     """Part of the tuned model's name at the host."""
+    distilled: Literal[0, 1] = 1
+    """Whether labels that a teacher gave (`cases.distilled`) are learned too: 1 or 0, since hosts weigh no examples."""
     seed: int = 0
     """Seed of sample and order, and of the host's training."""
     poll_seconds: Positive = 30.0

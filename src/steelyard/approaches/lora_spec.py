@@ -55,6 +55,8 @@ class LoraTuningSpec(Section):
     """Peak learning rate for preference pairs."""
     preference_beta: Positive = 0.1
     """How strongly DPO holds the model to what it was before; a smaller one lets it move further."""
+    distilled: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """How much a label that a teacher gave (`cases.distilled`) counts beside one that a person gave; 0 leaves them out."""
     seed: int = 0
     """Seed of sample, order and initial weights."""
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.approaches.approach import Prepared, Setup
 from steelyard.approaches.asking import Asking
-from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.knowledge_spec import LATE_INTERACTION, KnowledgeUse
 from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.prompted import Prompted, fingerprint
@@ -24,6 +23,7 @@ from steelyard.approaches.prompting import ChooseExamples
 from steelyard.approaches.question import Question
 from steelyard.approaches.spec import ApproachSpec, RetrievalSpec
 from steelyard.approaches.tuning.repeats import without_repeats
+from steelyard.approaches.tuning.taught import taught, training_cases, with_teachers
 from steelyard.approaches.workbench import EndpointFacts, Workbench
 from steelyard.cases.case import Case, CaseInput
 from steelyard.errors import InputError, Problem
@@ -52,7 +52,10 @@ def prepare(name: str, spec: ApproachSpec, bench: Workbench) -> Prepared:
     if spec.tuning is not None and spec.tuning.method == "head":
         from steelyard.approaches.tuning.head import prepare_head
 
-        return prepare_head(name, spec.tuning, replace(bench, train=without_repeats(bench.train)))
+        learnt = replace(bench, train=without_repeats(taught(bench, spec.tuning).train))
+        prepared = prepare_head(name, spec.tuning, learnt)
+        setup = with_teachers(prepared.setup, training_cases(bench, spec.tuning), spec.tuning)
+        return replace(prepared, setup=setup)
     if spec.model == "none":
         return _prepare_nearest(name, spec.retrieval or RetrievalSpec(), bench)
     return _prepare_prompted(name, spec, bench)
@@ -130,33 +133,28 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
     if spec.tuning is not None and spec.tuning.method == "hosted":
         from steelyard.approaches.tuning.hosted import prepare_hosted
 
-        hosted = prepare_hosted(
-            name,
-            spec.tuning,
-            endpoint=spec.model,
-            question=question,
-            cases=without_repeats(usable_examples(bench.train, bench.task)),
-            bench=bench,
-        )
+        cases = training_cases(bench, spec.tuning)
+        hosted = prepare_hosted(name, spec.tuning, endpoint=spec.model, question=question, cases=cases, bench=bench)
+        setups.append(with_teachers(hosted.setup, cases, spec.tuning))
         # How the job was waited for changes no answer; what it learned does.
         spec = spec.model_copy(update={"tuning": None})
         model = f"{facts.model}, tuned: {hosted.identity}"
         question = replace(question, tuned_model=hosted.model)
-        setups.append(hosted.setup)
     elif isinstance(spec.tuning, LoraTuningSpec):
         from steelyard.approaches.tuning.lora import prepare_adapter
 
+        cases = training_cases(bench, spec.tuning)
         tuned = prepare_adapter(
             spec.tuning,
             prompt=lambda case: prompting.converse(case).messages,
             target=prompting.target,
-            bench=replace(bench, train=without_repeats(usable_examples(bench.train, bench.task))),
+            bench=replace(bench, train=cases),
             where=f"study.yaml:approaches.{name}.tuning",
         )
+        setups.append(with_teachers(tuned.setup, cases, spec.tuning))
         # The adapter's digest stands for its settings; how often it was kept on the way changes no answer.
         spec = spec.model_copy(update={"tuning": None})
         adapter, adapter_digest = tuned.path, tuned.digest
-        setups.append(tuned.setup)
     asking.warn_of_length(name, prompting)
     approach = Prompted(
         name=name,

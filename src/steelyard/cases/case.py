@@ -56,6 +56,8 @@ class Case:
     """Name of what is asked, the same where it is asked as of other days."""
     declared_split: SplitName | None = None
     """The split the file itself asks for."""
+    teacher: str | None = None
+    """The approach that gave the expected output, where no person did: see `steelyard.cases.distilled`."""
     where: str = ""
     """`file:line` it was read from."""
     meta: Mapping[str, Any] = field(default_factory=dict)

@@ -82,6 +82,18 @@ def refuse_pool_leak(pool: Iterable[Case], held_out: Iterable[Case], groups: Map
         raise InputError(problems)
 
 
+def apart_from(pool: Iterable[Case], held_out: Iterable[Case], groups: Mapping[str, str]) -> tuple[Case, ...]:
+    """The cases of a pool that share nothing with those held out, by the same marks that `refuse_pool_leak` refuses.
+
+    Args:
+        pool: Cases that may be left out, in contrast to a train split.
+        held_out: Cases to keep away from.
+        groups: Group id by case id for cases that repeat each other.
+    """
+    held = {mark for case in held_out for mark in _marks(case, groups)}
+    return tuple(case for case in pool if held.isdisjoint(_marks(case, groups)))
+
+
 def _marks(case: Case, groups: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """What two cases share when one gives the other away."""
     yield "id", case.id

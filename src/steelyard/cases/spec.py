@@ -55,6 +55,9 @@ class CasesSpec(Section):
     """A longer input field is refused when the file is read."""
     split: SplitSpec = SplitSpec()
     """How to divide the cases."""
+    distilled: str | None = None
+    """JSONL file of labels that `steelyard distill` grew from unlabelled inputs, usually `distilled.jsonl`; only tuning
+    learns from them, and none is ever in dev or test."""
 
     @model_validator(mode="before")
     @classmethod

@@ -70,6 +70,7 @@ def figures_of(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> dict[str
         ("authoring_hours", facts.authoring_hours, facts.stated_by),
         ("maintenance_hours_per_month", facts.maintenance_hours_per_month, facts.stated_by),
         ("search_cost_usd", facts.search_cost_usd, facts.price),
+        ("teacher_cost_usd", facts.teacher_cost_usd, MEASURED),
         ("index_cost_usd", index_cost_usd(facts), weakest([facts.price, facts.stated_by])),
         ("index_usd_per_hour", facts.index_usd_per_hour, weakest([facts.price, facts.stated_by])),
         ("index_seconds_per_month", facts.index_seconds_per_month, MEASURED),

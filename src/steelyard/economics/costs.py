@@ -116,6 +116,7 @@ def cost_model(facts: ApproachFacts, measured: Estimates, money: MoneySpec) -> C
         + facts.n_labels * money.labelling_seconds_per_case / 3600 * wage
         + facts.setup_cost_usd
         + (facts.search_cost_usd or 0.0)
+        + (facts.teacher_cost_usd or 0.0)
         + evaluation
     )
     return CostModel(

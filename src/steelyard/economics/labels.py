@@ -29,6 +29,7 @@ _LABELS = {
     "maintenance_hours_per_month": "hours of maintenance per month",
     "setup_cost_usd": "training and indexing in USD",
     "search_cost_usd": "looking for prompt and settings in USD",
+    "teacher_cost_usd": "labels from a teacher in USD",
     "index_cost_usd": "building the index again in USD",
     "index_usd_per_hour": "the machine that keeps the index up to date in USD per hour",
     "index_seconds_per_month": "seconds of updates of the index per month",

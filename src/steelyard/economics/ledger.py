@@ -84,6 +84,8 @@ class ApproachFacts:
     """Machine cost of its preparation in USD; `None` when no price is known."""
     search_cost_usd: float | None = 0.0
     """What looking for its prompt, examples or settings cost in calls, in USD, once; `None` when not known."""
+    teacher_cost_usd: float | None = 0.0
+    """What a teacher was paid for the labels it learned from, in USD, once; `None` when not known."""
     index_cost_usd: float | None = None
     """Machine cost of building its index again in USD; `None` takes that of its preparation, unless it trains too.
     Counted `money.reindex_per_month` times for approaches that pull the retrieval lever."""
@@ -104,6 +106,8 @@ class ApproachFacts:
     """What its calls cost, step by step; empty when not recorded."""
     endpoint: str | None = None
     """Name of the endpoint it calls."""
+    other_endpoints: tuple[str, ...] = ()
+    """Of a cascade: further endpoints it calls."""
     is_local: bool = True
     """Whether it runs on hardware of one's own, without a provider."""
     authoring_hours: float | None = None

@@ -167,6 +167,15 @@ def _rules(basis: Basis, facts: ApproachFacts, money: MoneySpec) -> Iterator[_Ru
             working="${search_cost_usd:.4f} of calls" + _OVER_HORIZON,
             unknown_because="what looking for it cost is not known" if facts.search_cost_usd is None else None,
         )
+    if facts.teacher_cost_usd != 0:
+        yield _Rule(
+            name="distillation",
+            term="setup",
+            label="Labels from a teacher",
+            formula="teacher_cost_usd / money__horizon_months",
+            working="${teacher_cost_usd:.4f} for a teacher's answers," + _OVER_HORIZON,
+            unknown_because="what the teacher was paid is not known" if facts.teacher_cost_usd is None else None,
+        )
     yield _Rule(
         name="evaluation",
         term="setup",

@@ -62,6 +62,9 @@ class EndpointSpec(Section):
     """Name of the environment variable that holds the key; the key itself is never written down."""
     price_per_million: PriceSpec | None = None
     """What its tokens cost; without it costs are unknown and `--budget` is refused."""
+    licence: str | None = None
+    """What may be done with its answers, as its licence or the vendor's terms have it; kept with labels that
+    `steelyard distill` grows. Some terms forbid training on answers."""
     retired_on: date | None = None
     """The day from which the vendor no longer serves this model, once known; `steelyard recheck` then leaves it out."""
     context_tokens: Annotated[int, Field(gt=0)] | None = None

@@ -52,6 +52,7 @@ _MEANINGS = {
     "judge_usd_per_case": "What judging one case cost; never part of what a success costs.",
     "setup_cost_usd": "Machine cost of preparing it, once.",
     "search_cost_usd": "Calls spent looking for its prompt and settings, once.",
+    "teacher_cost_usd": "What a teacher took for the labels it learned from, once.",
     "index_cost_usd": "Machine cost of building its index again.",
     "index_usd_per_hour": "Price of the machine that keeps its index up to date.",
     "index_seconds_per_month": "Seconds in which its index follows the documents, at their measured churn.",

@@ -9,6 +9,7 @@ from typing import Any
 from steelyard.approaches.images import refuse_bad_images
 from steelyard.cases.audit import Audit, audit, findings
 from steelyard.cases.case import Case, Splits
+from steelyard.cases.distilled import Distilled, by_teacher, for_training, read_distilled
 from steelyard.cases.leakage import check_leakage, refuse_pool_leak
 from steelyard.cases.read import read_cases
 from steelyard.cases.split import split_cases
@@ -32,6 +33,8 @@ class Material:
     audit: Audit
     notes: tuple[str, ...]
     """Findings worth knowing, one sentence each; none of them stops a run."""
+    distilled: tuple[Case, ...] = ()
+    """Cases that a teacher labelled, for training alone; see `steelyard.cases.distilled`."""
 
 
 def load_material(folder: Path, file: StudyFile, task: Task) -> Material:
@@ -79,7 +82,9 @@ def load_material(folder: Path, file: StudyFile, task: Task) -> Material:
                 hint="bring more cases, or change cases.split in study.yaml",
             )
         )
-    return Material(cases=tuple(cases), splits=splits, audit=found, notes=tuple(_notes(found, task)))
+    distilled = _distilled(folder, file, task, splits, found)
+    notes = (*_notes(found, task), *_notes_on_distilled(file, distilled))
+    return Material(cases=tuple(cases), splits=splits, audit=found, notes=notes, distilled=distilled.cases)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -89,6 +94,8 @@ class CheckResult:
     study: str
     n_cases: int
     n_by_split: dict[str, int]
+    n_distilled: dict[str, int]
+    """Cases beside them that a teacher labelled, by teacher."""
     label_counts: dict[str, int]
     notes: tuple[str, ...]
     approaches: tuple[str, ...]
@@ -100,6 +107,7 @@ class CheckResult:
             "study": self.study,
             "n_cases": self.n_cases,
             "n_by_split": self.n_by_split,
+            "n_distilled": self.n_distilled,
             "label_counts": self.label_counts,
             "notes": list(self.notes),
             "approaches": list(self.approaches),
@@ -108,6 +116,9 @@ class CheckResult:
     def __str__(self) -> str:
         sizes = ", ".join(f"{count:,} {name}" for name, count in self.n_by_split.items())
         lines = [f"{self.n_cases:,} cases read; {sizes}; no leakage between them"]
+        if self.n_distilled:
+            taught = ", ".join(f"{n:,} distilled from {name!r}" for name, n in self.n_distilled.items())
+            lines.append(f"{taught}, for training alone")
         if self.label_counts:
             counts = self.label_counts
             most, least = max(counts, key=lambda k: counts[k]), min(counts, key=lambda k: counts[k])
@@ -129,10 +140,45 @@ def check_material(file: StudyFile, material: Material) -> CheckResult:
         study=file.study,
         n_cases=len(material.cases),
         n_by_split={"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)},
+        n_distilled=by_teacher(material.distilled),
         label_counts=dict(material.audit.label_counts),
         notes=material.notes,
         approaches=tuple(file.approaches),
     )
+
+
+def _distilled(folder: Path, file: StudyFile, task: Task, splits: Splits, found: Audit) -> Distilled:
+    """The labels of teachers that may be learned from.
+
+    Raises:
+        InputError: A line of their file is wrong, or an answer breaks the schema.
+    """
+    if file.cases.distilled is None or not (path := folder / file.cases.distilled).exists():
+        return Distilled()  # `steelyard distill` may be about to write it
+    cases = read_distilled(path, input_fields=task.input_fields, expected_fields=task.expected_fields)
+    refuse_bad_images(cases, task.image_fields, folder)
+    problems = [
+        Problem(
+            where=f"{case.where}:expected",
+            what=f"the distilled output of case {case.id!r} breaks the output schema: {fault}",
+            hint="remove the line, or distil again after a change of the task",
+        )
+        for case in cases
+        if (fault := expected_fault(case.expected or {}, task)) is not None
+    ]
+    if problems:
+        raise InputError(problems)
+    return for_training(
+        cases, splits, file.cases.split, groups=found.groups, near_duplicates=file.cases.near_duplicates
+    )
+
+
+def _notes_on_distilled(file: StudyFile, found: Distilled) -> list[str]:
+    name = file.cases.distilled
+    notes = [f"{n:,} lines of {name} are left out: {why}" for why, n in (found.left_out or {}).items()]
+    if name is not None and not found.cases and not found.left_out:
+        notes.append(f"there is no distilled label in {name} yet; `steelyard distill` grows some")
+    return notes
 
 
 def _notes(found: Audit, task: Task) -> list[str]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from steelyard.approaches.approach import Prepared, Setup
+from steelyard.approaches.cascade import endpoints_of
 from steelyard.economics.ledger import ApproachFacts, StepCost
 from steelyard.engine.entries import Spent, StepSums
 from steelyard.engine.journal import Journal
 from steelyard.errors import InputError, Problem
-from steelyard.figures import Provenance
+from steelyard.figures import Provenance, weakest
 from steelyard.measure.scoring import in_ladder_order
 from steelyard.models.spec import PriceSpec
 from steelyard.study.file import StudyFile
@@ -33,7 +34,9 @@ class ApproachRecord:
     settings: Mapping[str, Any]
     """What study.yaml said about it then; see `settings_of`."""
     search: Mapping[str, Any] | None = None
-    """The search for its prompt, where there was one: `sentence`, `cost_usd`, `winner`."""
+    """The search for its prompt, or for the threshold of a cascade, where there was one: `sentence`, `cost_usd`, `winner`."""
+    endpoints: tuple[str, ...] = ()
+    """All endpoints it calls; of a cascade those of both members."""
 
     @property
     def knowledge(self) -> Mapping[str, Any] | None:
@@ -77,11 +80,13 @@ class ApproachRecord:
             index_seconds_per_month=index.get("seconds_per_month"),
             is_ceiling=self.is_ceiling,
             search_cost_usd=self.search["cost_usd"] if self.search else 0.0,
+            teacher_cost_usd=_teacher_cost(setup),
             price=self.price,
             batch_discount=now.batch_discount if now else None,
             cached_saving_usd_per_task=_cached_saving(steps, n_outcomes, paid),
             step_costs=_step_costs(steps, n_outcomes),
             endpoint=self.endpoint,
+            other_endpoints=tuple(name for name in self.endpoints if name != self.endpoint),
             is_local=self.is_local,
         )
 
@@ -122,14 +127,15 @@ def run_record(
     """
     approaches = {}
     for name, one in prepared.items():
-        endpoint = one.approach.endpoint
-        price = prices[endpoint] if endpoint is not None else compute_price
+        endpoints = endpoints_of(one.approach)
+        price = weakest(prices[name] for name in endpoints) if endpoints else compute_price
         approaches[name] = {
             "fingerprint": one.approach.fingerprint,
             "levers": list(in_ladder_order(one.approach.levers)),
-            "endpoint": endpoint,
+            "endpoint": one.approach.endpoint,
+            "endpoints": list(endpoints),
             "price": {"kind": price.kind, "source": price.source, "as_of": price.as_of},
-            "is_local": endpoint in (None, "local"),
+            "is_local": all(name == "local" for name in endpoints),
             "search": (searches or {}).get(name),
         }
     return {
@@ -161,6 +167,7 @@ def read_record(journal: Journal, *, where: str) -> StudyRecord:
                 fingerprint=shape["fingerprint"],
                 levers=tuple(shape["levers"]),
                 endpoint=shape["endpoint"],
+                endpoints=tuple(shape.get("endpoints") or ([shape["endpoint"]] if shape["endpoint"] else [])),
                 price=Provenance(**shape["price"]),
                 is_local=shape["is_local"],
                 settings=settings_of(run.study["study"], name),
@@ -192,14 +199,24 @@ def settings_of(study: Mapping[str, Any], name: str) -> dict[str, Any]:
     asked = {key: endpoint.get(key) for key in ("base_url", "model", "extra_body")}
     # What is looked at apart from the score can be named later, without running anything again.
     task = {key: value for key, value in study["task"].items() if key not in ("support", "injections")}
-    found = {"task": task, "cases": study["cases"], "approach": approach, "endpoint": asked}
+    # Distilled labels are learned from: what was learned is part of the fingerprint.
+    cases = {key: value for key, value in study["cases"].items() if key != "distilled"}
+    found = {"task": task, "cases": cases, "approach": approach, "endpoint": asked}
     reads = (approach.get("retrieval") or {}).get("knowledge") is not None
-    return found | ({"knowledge": study.get("knowledge")} if reads else {})
+    cascade = approach.get("cascade") or {}
+    members = {member: settings_of(study, member) for key in ("first", "then") if (member := cascade.get(key))}
+    return found | ({"knowledge": study.get("knowledge")} if reads else {}) | ({"members": members} if members else {})
 
 
 def _index_card(setup: Setup | None) -> Mapping[str, Any]:
     """What is known of the index of documents; empty where there is none."""
     return ((setup.card or {}).get("knowledge") or {}) if setup else {}
+
+
+def _teacher_cost(setup: Setup | None) -> float | None:
+    """What teachers were paid for labels it learned from; nothing where it learned from none."""
+    distilled = (setup.card or {}).get("distilled") if setup else None
+    return distilled["cost_usd"] if distilled else 0.0
 
 
 def _hourly(index: Mapping[str, Any]) -> float | None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import orjson
 
 from steelyard.approaches.approach import Setup
+from steelyard.cases.distilled import UNKNOWN_LICENCE, UNKNOWN_TERMS
 from steelyard.engine.journal import Journal
 from steelyard.engine.outcome import Outcome
 from steelyard.errors import Problem, StorageFailed
@@ -34,7 +35,9 @@ from steelyard.report.content import (
     WorstCase,
     choose_worst_cases,
 )
+from steelyard.report.format import money
 from steelyard.study import local_model
+from steelyard.study.curve_file import read_curves
 from steelyard.study.file import StudyFile
 from steelyard.study.record import ApproachRecord
 from steelyard.study.scoring import Evidence, decide_evidence, score_evidence
@@ -70,9 +73,15 @@ def render(content: ReportContent, form: ReportFormat) -> bytes:
     return text.encode()
 
 
-def render_report(evidence: Evidence, journal: Journal, *, form: ReportFormat, command: str) -> bytes:
-    """The report of a study as the bytes of a file."""
-    return render(build_content(evidence, journal, command=command), form)
+def render_report(
+    evidence: Evidence, journal: Journal, *, form: ReportFormat, command: str, folder: Path | None = None
+) -> bytes:
+    """The report of a study as the bytes of a file; with its folder, learning curves that are kept there are shown."""
+    content = build_content(evidence, journal, command=command)
+    if folder is not None:
+        fingerprints = {name: one.fingerprint for name, one in evidence.approaches.items()}
+        content = replace(content, curves=read_curves(folder, fingerprints))
+    return render(content, form)
 
 
 def write_report(path: Path, rendered: bytes) -> Path:
@@ -121,7 +130,7 @@ def build_content(evidence: Evidence, journal: Journal, *, command: str) -> Repo
                 models=tuple(
                     ModelFact(endpoint=name, identity=model)
                     for name, model in record.models.items()
-                    if any(one.endpoint == name for one in evidence.approaches.values())
+                    if any(name in one.endpoints for one in evidence.approaches.values())
                 ),
                 repeats=file.run.repeats,
                 started_utc=record.started_utc,
@@ -285,6 +294,8 @@ def card_lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
         known = [str(base["licence"])] if base.get("licence") else []
         known += [f"SHA-256 {str(base['sha256'])[:12]}"] if base.get("sha256") else []
         lines.append(("base model", f"{base.get('name')} ({', '.join(known)})" if known else str(base.get("name"))))
+    if distilled := card.get("distilled"):
+        lines += _distilled_lines(distilled)
     for field, label in CARD_LABELS.items():
         value = card.get(field)
         if value is not None:
@@ -293,6 +304,23 @@ def card_lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     if isinstance(chosen, dict):
         lines.append(("settings", ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)))
     return lines
+
+
+def _distilled_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Whose labels were learned, and what the licences of those of teachers are."""
+    teachers = ", ".join(repr(name) for name in facts["teachers"])
+    weight = "" if facts["weight"] == 1 else f", each counting {facts['weight']:g} times"
+    licences = [
+        f"{note} ({name!r})" if note != UNKNOWN_LICENCE else f"unknown ({name!r}): {UNKNOWN_TERMS}"
+        for name, notes in facts["licences"].items()
+        for note in notes
+    ]
+    usd = "not known" if facts["cost_usd"] is None else money(facts["cost_usd"])
+    return [
+        ("labels", f"{facts['n_by_people']:,} by people, {facts['n']:,} distilled from {teachers}{weight}"),
+        ("licence of distilled labels", "; ".join(licences)),
+        ("cost of distilled labels", usd),
+    ]
 
 
 def parity_of(name: str, fingerprint: str, card: Mapping[str, Any], journal: Journal) -> Parity | None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.hosted_spec import HostedTuningSpec
 from steelyard.approaches.lora_spec import LoraTuningSpec
 from steelyard.approaches.tuning.examples import choose
-from steelyard.approaches.tuning.repeats import without_repeats
 from steelyard.cases.case import Case
 from steelyard.errors import MissingExtra
 from steelyard.figures import MEASURED, Figure, Provenance
@@ -37,12 +35,7 @@ def estimate_training(plan: Plan, approach: str, *, measure: bool, say: Callable
         MissingExtra: Something has to be timed, and the extra `tune` is not installed.
     """
     ground = ground_of(plan, approach, say)
-    cases = choose(
-        without_repeats(usable_examples(ground.bench.train, ground.bench.task)),
-        ground.target,
-        at_most=ground.max_examples,
-        seed=ground.seed,
-    )
+    cases = choose(ground.cases, ground.target, at_most=ground.max_examples, seed=ground.seed)
     tuning = ground.spec.tuning
     if isinstance(tuning, LoraTuningSpec):
         return _lora(plan, approach, ground, tuning, cases, measure=measure, say=say)
@@ -90,7 +83,13 @@ def _lora(
     is_trained, step = False, None
     if base is not None:
         pairs = preferences_of(spec, ground.bench, ground.target)
-        data = TrainingData(cases=cases, prompt=ground.prompt, target=ground.target, preferences=pairs)
+        data = TrainingData(
+            cases=cases,
+            prompt=ground.prompt,
+            target=ground.target,
+            preferences=pairs,
+            distilled_weight=spec.distilled,
+        )
         folder = ground.bench.folder / f"lora-{adapter_digest(spec, data, base_sha256=base.sha256)}"
         is_trained, step = is_complete(folder), kept_step(checkpoints_of(folder))
         if pairs:

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from steelyard.approaches.approach import Prepared
-from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.tuning.audit import Review, audit_training
-from steelyard.approaches.tuning.repeats import without_repeats
 from steelyard.engine.journal import Journal
 from steelyard.engine.lock import study_lock
 from steelyard.engine.writer import storage_failed
@@ -55,7 +53,7 @@ def audit_approach(study: Study, approach: str, *, progress: bool = True) -> Aud
         base = load_base(ground.bench.base_gguf())
     say("audit: looking for wrong labels")
     found = audit_training(
-        ground.bench,
+        ground.learnt,
         max_examples=ground.max_examples,
         max_tokens=ground.max_tokens,
         seed=ground.seed,
@@ -93,7 +91,7 @@ def tune_approach(study: Study, approach: str, *, export: str | Path | None = No
         _refuse_full(Path(export))
     with study_lock(study.folder), counting_money(study) as till:
         ground = _ground(study, approach, say, till)
-        cases = without_repeats(usable_examples(ground.bench.train, ground.bench.task))
+        cases = ground.cases
         refuse_untrainable({approach: ground.spec}, file=study.file, task=study.task, train=study.material.splits.train)
         prepared = prepare(approach, ground.spec, ground.bench)
         say.end()

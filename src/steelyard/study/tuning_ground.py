@@ -11,7 +11,9 @@ from steelyard.approaches.prepare import prepare
 from steelyard.approaches.prompted import Prompted
 from steelyard.approaches.prompting import Prompting
 from steelyard.approaches.spec import ApproachSpec
+from steelyard.approaches.tuning.taught import taught, training_cases
 from steelyard.approaches.workbench import Workbench
+from steelyard.cases.case import Case
 from steelyard.errors import InputError, Problem
 from steelyard.study.running import Plan, workbench
 from steelyard.study.till import StudyTill
@@ -37,6 +39,18 @@ class Ground:
     prompt: PromptOf | None
     """`None` for a head, which is asked nothing."""
 
+    @property
+    def learnt(self) -> Workbench:
+        """The bench with all that is learned from in the place of the train split: labels of people, then of teachers."""
+        assert self.spec.tuning is not None, "refused before"
+        return taught(self.bench, self.spec.tuning)
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """What is trained and validated on, before a sample is taken."""
+        assert self.spec.tuning is not None, "refused before"
+        return training_cases(self.bench, self.spec.tuning)
+
 
 def ground_of(plan: Plan, approach: str, say: Callable[[str], None], till: StudyTill | None = None) -> Ground:
     """Everything that is known of a tuned approach before it is trained.
@@ -50,8 +64,14 @@ def ground_of(plan: Plan, approach: str, say: Callable[[str], None], till: Study
     Raises:
         InputError: The approach is not tuned, or asks in several steps.
     """
-    spec = plan.specs[approach]
     where = f"study.yaml:approaches.{approach}"
+    if approach in plan.cascades:
+        cascade = plan.cascades[approach]
+        hint = f"tune one of its approaches: {cascade.first}, {cascade.then}"
+        raise InputError(
+            Problem(what=f"{approach!r} is a cascade, which learns nothing itself", where=where, hint=hint)
+        )
+    spec = plan.specs[approach]
     if spec.tuning is None:
         tuned = [name for name, one in plan.file.approaches.items() if one.tuning is not None]
         hint = f"tuned approaches of this study: {', '.join(tuned)}" if tuned else "add tuning: {method: lora}"

@@ -40,12 +40,13 @@ class Audited:
 
     def __str__(self) -> str:
         found = self.found
-        n_distinct = found.n_labelled - found.n_unusable - found.n_repeats
+        n_distinct = found.n_labelled + found.n_distilled - found.n_unusable - found.n_repeats
         sampled = "" if found.n_examples == n_distinct else f"; a sample of {found.n_examples:,} is used"
         left_out = f"{found.n_unusable:,} cannot be learned from and {found.n_repeats:,} repeat another"
         n_train = found.n_examples - found.n_validation
+        taught = "".join(f", {n:,} distilled from {name!r}" for name, n in found.teachers.items())
         lines = [
-            f"{self.approach}: {found.n_labelled:,} labelled train cases; {left_out}, {n_distinct:,} are left{sampled}",
+            f"{self.approach}: {found.n_labelled:,} labelled train cases{taught}; {left_out}, {n_distinct:,} are left{sampled}",
             f"{n_train:,} to train on, {found.n_validation:,} to validate on; none is in dev or test",
         ]
         if tokens := found.tokens:

@@ -21,6 +21,7 @@ from steelyard.approaches.tuning.repeats import without_repeats
 from steelyard.approaches.workbench import Workbench
 from steelyard.approaches.workflow.guards import personal_data
 from steelyard.cases.case import Case
+from steelyard.cases.distilled import by_teacher
 from steelyard.cases.duplicates import duplicate_groups
 from steelyard.cases.leakage import refuse_pool_leak
 from steelyard.cases.split import together
@@ -83,6 +84,10 @@ class TrainingAudit:
 
     n_labelled: int
     """Labelled cases of the train split."""
+    n_distilled: int
+    """Cases beside them that a teacher labelled; all other figures count both."""
+    teachers: Mapping[str, int]
+    """Those by teacher."""
     n_unusable: int
     """Those of them with an empty input or an answer that breaks the schema; they are left out."""
     n_repeats: int
@@ -151,6 +156,7 @@ def audit_training(
     """
     task = bench.task
     labelled = [case for case in bench.train if case.expected is not None]
+    n_distilled = sum(case.teacher is not None for case in labelled)
     usable = usable_examples(bench.train, task)
     refuse_pool_leak(bench.train, (*bench.dev, *test), groups or {})
     distinct = without_repeats(usable)
@@ -173,7 +179,9 @@ def audit_training(
     found = [personal_data(f"{input_text(case.input, task)}\n{target(case)}") for case in usable]
     personal: Counter[Any] = sum(found, Counter())
     return TrainingAudit(
-        n_labelled=len(labelled),
+        n_labelled=len(labelled) - n_distilled,
+        n_distilled=n_distilled,
+        teachers=by_teacher(labelled),
         n_unusable=len(labelled) - len(usable),
         n_repeats=len(usable) - len(distinct),
         n_examples=len(chosen),

@@ -58,14 +58,13 @@ def choose(cases: Sequence[Case], target: TargetOf, *, at_most: int, seed: int) 
     """A seeded sample of the labelled cases in which every target keeps its share, within one case.
 
     Cases are shuffled, sorted by target (a stable sort, so that they stay shuffled within it) and taken at even
-    distances. With targets that are all different this is a simple random sample.
+    distances. With targets that are all different this is a simple random sample. Labels that a teacher gave fill up
+    what those of people leave room for.
     """
     labelled = [case for case in cases if case.expected is not None]
-    order = np.random.default_rng([seed, 1]).permutation(len(labelled))
-    shuffled = sorted((labelled[i] for i in order), key=target)
-    n = min(at_most, len(shuffled))
-    taken = [shuffled[int((i + 0.5) * len(shuffled) / n)] for i in range(n)]
-    return tuple(taken)
+    by_people = _sample([case for case in labelled if case.teacher is None], target, at_most=at_most, seed=seed)
+    distilled = [case for case in labelled if case.teacher is not None]
+    return (*by_people, *_sample(distilled, target, at_most=at_most - len(by_people), seed=seed))
 
 
 def hold_out(cases: Sequence[Case], target: TargetOf, *, seed: int) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
@@ -73,8 +72,14 @@ def hold_out(cases: Sequence[Case], target: TargetOf, *, seed: int) -> tuple[tup
 
     Returns:
         Training and validation cases. About a tenth is held out, at most 200; nothing below 20 cases, where a tenth
-        says nothing and training needs every case.
+        says nothing and training needs every case. What a teacher labelled is never validated on, and left out where it
+        belongs together with a validation case.
     """
+    distilled = [case for case in cases if case.teacher is not None]
+    if distilled:
+        train, validation = hold_out([case for case in cases if case.teacher is None], target, seed=seed)
+        held_clusters = {case.cluster for case in validation} - {None}
+        return (*train, *(case for case in distilled if case.cluster not in held_clusters)), validation
     wanted = min(round(len(cases) * VALIDATION_SHARE), MOST_VALIDATION)
     if len(cases) < FEWEST_FOR_VALIDATION:
         return tuple(cases), ()
@@ -97,9 +102,15 @@ def hold_out(cases: Sequence[Case], target: TargetOf, *, seed: int) -> tuple[tup
 
 
 def tokenise(
-    base: BaseModel, cases: Sequence[Case], prompt: PromptOf, target: TargetOf, *, max_tokens: int
+    base: BaseModel,
+    cases: Sequence[Case],
+    prompt: PromptOf,
+    target: TargetOf,
+    *,
+    max_tokens: int,
+    distilled_weight: float = 1.0,
 ) -> Tokenised:
-    """Turn cases into token ids; inputs that are too long are cut.
+    """Turn cases into token ids; inputs that are too long are cut, and labels of a teacher get their weight.
 
     Raises:
         InputError: Not one case fits, because the prompt around the input is already too long.
@@ -117,7 +128,9 @@ def tokenise(
                 continue
             ids = cut
             n_cut += 1
-        examples.append(Example(prompt=tuple(ids), completion=completion, case_id="" if is_cut else case.id))
+        weight = 1.0 if case.teacher is None else distilled_weight
+        case_id = "" if is_cut else case.id
+        examples.append(Example(prompt=tuple(ids), completion=completion, case_id=case_id, weight=weight))
     if cases and not examples:
         bare = base.chat_ids(prompt(_shortened(cases[0].visible(), 0)))
         raise InputError(
@@ -140,20 +153,36 @@ def balanced(examples: Sequence[Example], how: Literal["none", "oversample", "we
             most `MOST_BALANCE` times, so that two odd cases cannot rule the training.
 
     Returns:
-        The examples in their order, repeats next to each other; or as many as before with weights whose mean is 1.
+        The examples in their order, repeats next to each other; or as many as before. Either way, the mean of their
+        weights is 1.
     """
     if how == "none":
-        return tuple(examples)
+        return _mean_of_one(examples)
     counts = Counter(example.completion for example in examples)
     most = max(counts.values())
     factors = [min(MOST_BALANCE, most / counts[example.completion]) for example in examples]
     if how == "oversample":
-        return tuple(one for one, factor in zip(examples, factors, strict=True) for _ in range(round(factor)))
-    mean = sum(factors) / len(factors)
-    return tuple(replace(one, weight=factor / mean) for one, factor in zip(examples, factors, strict=True))
+        return _mean_of_one([one for one, factor in zip(examples, factors, strict=True) for _ in range(round(factor))])
+    return _mean_of_one(
+        [replace(one, weight=one.weight * factor) for one, factor in zip(examples, factors, strict=True)]
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- private
+
+
+def _sample(cases: Sequence[Case], target: TargetOf, *, at_most: int, seed: int) -> tuple[Case, ...]:
+    order = np.random.default_rng([seed, 1]).permutation(len(cases))
+    shuffled = sorted((cases[i] for i in order), key=target)
+    n = min(at_most, len(shuffled))
+    return tuple(shuffled[int((i + 0.5) * len(shuffled) / n)] for i in range(n))
+
+
+def _mean_of_one(examples: Sequence[Example]) -> tuple[Example, ...]:
+    if all(example.weight == 1 for example in examples):
+        return tuple(examples)
+    mean = sum(example.weight for example in examples) / len(examples)
+    return tuple(replace(example, weight=example.weight / mean) for example in examples)
 
 
 def _cut_to_fit(base: BaseModel, case: CaseInput, prompt: PromptOf, room: int) -> list[int] | None:

@@ -96,9 +96,9 @@ def prepare_head(name: str, spec: HeadTuningSpec, bench: Workbench) -> Prepared:
     _refuse_too_little(train, space, task, where)
     fields = tuple(field for field in task.input_fields if field not in task.image_fields)
     embed = bench.embedder()
-    said = [[[text_of(case.input, fields), _labels(case, space), case.cluster] for case in one] for one in (train, dev)]
+    said = [[_said(case, fields, space, spec) for case in one] for one in (train, dev)]
     data_digest = content_digest(said)
-    settings = spec.model_dump(mode="json", exclude={"max_examples"})  # how many they are the data say
+    settings = spec.model_dump(mode="json", exclude={"max_examples", "distilled"})  # what they are the data say
     digest = content_digest([_RECIPE, data_digest, settings, embed.identity, task.digest()])
     folder = bench.folder / f"head-{digest}"
     reused = is_complete(folder)
@@ -128,6 +128,12 @@ def text_of(fields: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _said(case: Case, fields: Sequence[str], space: AnswerSpace, spec: HeadTuningSpec) -> list[Any]:
+    """What is learned from a case, for the content address."""
+    distilled = [] if case.teacher is None else ["distilled", spec.distilled]
+    return [text_of(case.input, fields), _labels(case, space), case.cluster, *distilled]
 
 
 def _space(task: Task, spec: HeadTuningSpec, where: str) -> AnswerSpace:

@@ -39,10 +39,13 @@ class Learnt:
     marks: Marks
     """Labels of each example, shape (n_examples, n_labels); exactly one a row unless they are sets."""
     is_set: bool
+    weights: Singles | None = None
+    """How much each example counts, shape (n_examples,); `None` where all count alike."""
 
     def of(self, rows: Marks) -> Learnt:
         """Some of them."""
-        return Learnt(x=self.x[rows], marks=self.marks[rows], is_set=self.is_set)
+        weights = None if self.weights is None else self.weights[rows]
+        return Learnt(x=self.x[rows], marks=self.marks[rows], is_set=self.is_set, weights=weights)
 
 
 class Fitted(NamedTuple):
@@ -62,8 +65,8 @@ def fit_linear(learnt: Learnt, *, strength: float, is_weighted: bool) -> Network
         is_weighted: Whether rare labels weigh more.
     """
     if not learnt.is_set:
-        return (_logistic(learnt.x, learnt.marks.argmax(axis=1), strength, is_weighted),)
-    rows = [_one_against_rest(learnt.x, column, strength, is_weighted) for column in learnt.marks.T]
+        return (_logistic(learnt, learnt.marks.argmax(axis=1), strength, is_weighted),)
+    rows = [_one_against_rest(learnt, column, strength, is_weighted) for column in learnt.marks.T]
     return (Layer(np.stack([row.weights[0] for row in rows]), np.concatenate([row.bias for row in rows])),)
 
 
@@ -130,26 +133,26 @@ def label_weights(marks: Marks, *, is_set: bool, is_weighted: bool) -> Numbers:
 # ---- private --------------------------------------------------------------------------------------------------------
 
 
-def _logistic(x: Singles, y: NDArray[np.int64], strength: float, is_weighted: bool) -> Layer:
+def _logistic(learnt: Learnt, y: NDArray[np.int64], strength: float, is_weighted: bool) -> Layer:
     """One row of weights a class, classes in order."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     model = LogisticRegression(C=strength, max_iter=5000, class_weight="balanced" if is_weighted else None)
     with threadpool_limits(1):  # matrices this small are waited for longer than worked on when cores share them
-        model.fit(x, y)
+        model.fit(learnt.x, y, sample_weight=learnt.weights)
     weights, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # the library keeps one row of log odds; the first label's logit is then 0
         weights, bias = np.vstack([np.zeros_like(weights), weights]), np.concatenate([[0.0], bias])
     return Layer(weights.astype(np.float32), bias.astype(np.float32))
 
 
-def _one_against_rest(x: Singles, has: Marks, strength: float, is_weighted: bool) -> Layer:
+def _one_against_rest(learnt: Learnt, has: Marks, strength: float, is_weighted: bool) -> Layer:
     """One row of log odds for having the label; where all examples have it or none does, the same odds for any input."""
     if has.all() or not has.any():
         odds = np.log((has.sum() + 0.5) / ((~has).sum() + 0.5))
-        return Layer(np.zeros((1, x.shape[1]), np.float32), np.array([odds], np.float32))
-    both = _logistic(x, has.astype(np.int64), strength, is_weighted)
+        return Layer(np.zeros((1, learnt.x.shape[1]), np.float32), np.array([odds], np.float32))
+    both = _logistic(learnt, has.astype(np.int64), strength, is_weighted)
     return Layer(both.weights[1:], both.bias[1:])
 
 
@@ -163,7 +166,7 @@ def _train(learnt: Learnt, epochs: int, watch: Learnt | None, *, decay: float, s
     # Embeddings have length 1; at this scale each of their numbers is about 1, as the first weights expect.
     scale = np.float32(np.sqrt(n_in))
     x, marks = learnt.x * scale, learnt.marks.astype(np.float32)
-    weights = label_weights(learnt.marks, is_set=learnt.is_set, is_weighted=weigh)
+    weights = _weights(learnt, weigh)
     parameters = [
         rng.normal(0, np.sqrt(2 / n_in), (HIDDEN, n_in)).astype(np.float32),
         np.zeros(HIDDEN, np.float32),
@@ -191,6 +194,12 @@ def _train(learnt: Learnt, epochs: int, watch: Learnt | None, *, decay: float, s
     return Fitted((Layer(w1 * scale, b1), Layer(w2, b2)), best_epoch if watch is not None else epochs)
 
 
+def _weights(learnt: Learnt, weigh: bool) -> Numbers:
+    """Of each example, or of each label of each example."""
+    by_label = label_weights(learnt.marks, is_set=learnt.is_set, is_weighted=weigh)
+    return by_label if learnt.weights is None else np.asarray(by_label * learnt.weights[:, None])
+
+
 def _adam(
     parameters: list[Numbers],
     slopes: list[Numbers],
@@ -212,5 +221,5 @@ def _loss(parameters: list[Numbers], watch: Learnt, scale: np.float32, weigh: bo
     out = np.maximum(watch.x * scale @ w1.T + b1, 0) @ w2.T + b2
     p = sigmoid(out) if watch.is_set else softmax(out)
     of_truth = np.where(watch.marks, p, 1 - p if watch.is_set else 1.0)
-    weights = label_weights(watch.marks, is_set=watch.is_set, is_weighted=weigh)
+    weights = _weights(watch, weigh)
     return float(-(np.log(np.maximum(of_truth, 1e-12)) * weights).mean())

@@ -30,7 +30,7 @@ from steelyard.approaches.tuning.head_choice import (
     trials,
 )
 from steelyard.approaches.tuning.head_fit import HIDDEN, MLP_DECAYS, Learnt, fit_linear, fit_mlp
-from steelyard.approaches.tuning.head_model import Head, Marks, Network, Rule, logits, save_head
+from steelyard.approaches.tuning.head_model import Head, Marks, Network, Rule, Singles, logits, save_head
 from steelyard.approaches.tuning.store import new_folder, write_card
 from steelyard.cases.case import Case
 
@@ -94,6 +94,7 @@ def train_into(
         x=embed.embed([text_of(case.input, fields) for case in train]),
         marks=_marks(train, labels, space),
         is_set=space.is_set,
+        weights=_weights(train, spec),
     )
     aim = Aim(
         labels=labels,
@@ -161,6 +162,14 @@ def train_into(
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _weights(cases: Sequence[Case], spec: HeadTuningSpec) -> Singles | None:
+    """How much each example counts, 1 on average; `None` where all count alike."""
+    if all(case.teacher is None for case in cases) or spec.distilled == 1:
+        return None
+    weights = np.array([1.0 if case.teacher is None else spec.distilled for case in cases], np.float32)
+    return np.asarray(weights / weights.mean())
 
 
 def _marks(cases: Sequence[Case], labels: Sequence[str], space: AnswerSpace) -> Marks:

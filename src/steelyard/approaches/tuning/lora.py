@@ -74,12 +74,19 @@ class TrainingData:
     target: TargetOf
     preferences: Sequence[Preference] = ()
     """Pairs that are learned after the cases."""
+    distilled_weight: float = 1.0
+    """How much a label that a teacher gave counts beside one that a person gave."""
 
     @cached_property
     def digest(self) -> str:
         """Content address of everything that is said."""
         said = [
-            [[message.parts() for message in self.prompt(case.visible())], self.target(case), case.cluster]
+            [
+                [message.parts() for message in self.prompt(case.visible())],
+                self.target(case),
+                case.cluster,
+                *([] if case.teacher is None else ["distilled", self.distilled_weight]),
+            ]
             for case in self.cases
         ]
         preferred = [
@@ -127,7 +134,9 @@ def prepare_adapter(
         )
     preferences = preferences_of(spec, bench, target)
     base_path = bench.base_gguf()
-    data = TrainingData(cases=cases, prompt=prompt, target=target, preferences=preferences)
+    data = TrainingData(
+        cases=cases, prompt=prompt, target=target, preferences=preferences, distilled_weight=spec.distilled
+    )
     digest = adapter_digest(spec, data, base_sha256=file_sha256(base_path))
     folder = bench.folder / f"lora-{digest}"
     adapter = folder / "adapter.gguf"
@@ -167,7 +176,8 @@ def preferences_of(spec: LoraTuningSpec, bench: Workbench, target: TargetOf) -> 
 
 def adapter_digest(spec: LoraTuningSpec, data: TrainingData, *, base_sha256: str) -> str:
     """Content address of an adapter: what is said, the settings, the weights of the base."""
-    settings = spec.model_dump(mode="json", exclude={"checkpoint_steps"})  # how often it is kept changes nothing
+    settings = spec.model_dump(mode="json", exclude={"checkpoint_steps", "distilled"})
+    # How often it is kept changes nothing, and how much distilled labels count is said with the data, if there are any.
     return content_digest([_RECIPE, data.digest, settings, base_sha256])
 
 
@@ -199,7 +209,14 @@ def _train_into(
 
     base = load_base(base_path)
     train_cases, validation_cases = hold_out(data.cases, data.target, seed=spec.seed)
-    train = tokenise(base, train_cases, data.prompt, data.target, max_tokens=spec.max_tokens)
+    train = tokenise(
+        base,
+        train_cases,
+        data.prompt,
+        data.target,
+        max_tokens=spec.max_tokens,
+        distilled_weight=data.distilled_weight,
+    )
     validation = tokenise(base, validation_cases, data.prompt, data.target, max_tokens=spec.max_tokens)
     shown = balanced(train.examples, spec.balance)
 
