@@ -120,3 +120,24 @@ def test_a_judge_nobody_knows_is_refused(study: Study, judge: StubServer) -> Non
     with pytest.raises(InputError, match=r"task\.support\.judge"):
         judged_by(study, judge.url, name="nobody").run(progress=False)
     assert judge.n_requests == 0
+
+
+def test_a_dry_run_says_what_the_judge_is_asked_at_most(study: Study, judge: StubServer) -> None:
+    """Answers that are there and undecided; for a new approach all of them, since nobody knows which words will decide."""
+    later = judged_by(study, judge.url)
+    waiting = later.estimate().support
+    assert waiting is not None
+    assert (waiting.judge, waiting.n_calls) == ("judge", N_TEST)
+    assert waiting.likely_usd is not None
+    assert waiting.likely_usd > 0
+    path = study.folder / "study.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + _SEARCH.replace("search:", "another:").replace("k: 2", "k: 1"), encoding="utf-8")
+    both = steelyard.load(study.folder).estimate()
+    assert both.support is not None
+    assert both.support.n_calls == 2 * N_TEST
+    assert f"at most {2 * N_TEST} calls" in str(both)
+    assert judge.n_requests == 0
+    path.write_text(text, encoding="utf-8")
+    later.run(progress=False)
+    assert later.estimate().support is None

@@ -18,6 +18,7 @@ from steelyard.study.running import Plan, work_of, workbench
 from steelyard.study.scoring import journal_path
 from steelyard.study.talk import Talk
 from steelyard.study.trainable import refuse_untrainable
+from steelyard.study.support_estimate import estimate_support
 from steelyard.study.training_estimate import estimate_training
 
 
@@ -54,6 +55,10 @@ def estimate_plan(plan: Plan) -> RunEstimate:
     finally:
         if journal is not None:
             journal.close()
+        rows = zip(labels, estimate.approaches, strict=True)
+        named = tuple(replace(one, approach=label) for label, one in rows)
+        estimate = replace(estimate, approaches=named)
+        support = estimate_support(plan, estimate.approaches, endpoints=endpoints, journal=journal)
     trainings = tuple(
         estimate_training(plan, name, measure=False, say=Talk(None)) for name in untrained if name not in unembedded
     )
@@ -65,6 +70,7 @@ def estimate_plan(plan: Plan) -> RunEstimate:
     )
 
 
+        support=support,
 # ---- private --------------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from steelyard.study.embedding import EmbeddingEstimate
     from steelyard.study.racing import RaceResult
 
+    from steelyard.study.support_estimate import SupportEstimate
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Scores:
@@ -175,6 +176,8 @@ class RunEstimate:
     def to_json(self) -> dict[str, Any]:
         """What `run --dry-run --json` prints."""
         return {
+    support: SupportEstimate | None = None
+    """What the judge of support is asked at most."""
             "schema": "steelyard.estimate/1",
             "first_calls": self.estimate.n_first_calls,
             "likely_usd": self.estimate.likely_usd,
@@ -185,6 +188,7 @@ class RunEstimate:
                 {
                     "name": one.approach,
                     "endpoint": one.endpoint,
+            "support": asdict(self.support) if self.support is not None else None,
                     "cases": one.n_cases,
                     "first_calls": one.n_first_calls,
                     "replayed": one.n_replayed,
@@ -224,6 +228,11 @@ class RunEstimate:
 
     __repr__ = __str__
 
+        if (support := self.support) is not None:
+            lines.append(
+                f"support is judged by {support.judge!r} once answers are in: at most {support.n_calls:,} calls, about"
+                f" {support.prompt_tokens:,} prompt tokens, {_usd(support.likely_usd)}, fewer where words decide it"
+            )
 
 # Rendering
 

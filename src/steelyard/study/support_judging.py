@@ -42,8 +42,8 @@ class Marks:
     """By approach, case and repeat."""
     threshold: float = 0.5
     """The least mark of an answer that is supported."""
-    n_waiting: int = 0
-    """Answers the judge was not asked about yet."""
+    waiting: tuple[ChatRequest, ...] = ()
+    """Questions about the answers it was not asked about yet."""
     notes: tuple[str, ...] = ()
 
     def verdict(self, row: Row) -> SupportVerdict | None:
@@ -80,22 +80,22 @@ def recorded_marks(file: StudyFile, found: Readings, journal: Journal, *, models
     if spec is None:
         return Marks(by_outcome={})
     attempts: dict[str, Attempt] = {}
+    waiting: list[ChatRequest] = []
 
     async def ask(request: ChatRequest) -> Attempt:
         digest = request.digest(model=models.get(spec.judge, ""))
         attempt = attempts.get(digest) or journal.lookup(digest)
         if attempt is None or attempt.status in GIVEN_UP:
+            waiting.append(request)
             raise LookupError(digest)
         attempts[digest] = attempt
         return attempt
 
     marks: dict[tuple[str, str, int], float] = {}
-    waiting = 0
     for row, judged in _doubtful(file, found, ask):
         try:
             mark = _at_once(judged)
         except LookupError:
-            waiting += 1
             continue
         if mark is not None:
             marks[_key(row)] = mark
@@ -105,8 +105,8 @@ def recorded_marks(file: StudyFile, found: Readings, journal: Journal, *, models
         f"support of {len(marks):,} answers that words leave undecided was judged by {spec.judge}: {len(attempts):,} calls,"
         f" {usd}, in no figure of an approach"
     )
-    left = f"; {waiting:,} are left (steelyard run asks the judge)" if waiting else ""
-    return Marks(by_outcome=marks, threshold=spec.threshold, n_waiting=waiting, notes=(said + left,))
+    left = f"; {len(waiting):,} are left (steelyard run asks the judge)" if waiting else ""
+    return Marks(by_outcome=marks, threshold=spec.threshold, waiting=tuple(waiting), notes=(said + left,))
 
 
 def judge_support(plan: Plan, journal: Journal, *, budget: Budget, say: Callable[[str], None]) -> None:
@@ -119,9 +119,9 @@ def judge_support(plan: Plan, journal: Journal, *, budget: Budget, say: Callable
 
     if not judge_name(plan.file):
         return
-    evidence = read_evidence(journal, plan.file, where=str(plan.folder), approaches=tuple(plan.specs))
+    evidence = read_evidence(journal, plan.file, where=str(plan.folder), approaches=plan.chosen)
     found = readings(plan.file, evidence.approaches, evidence.setups, journal)
-    if found is None or not recorded_marks(plan.file, found, journal, models=evidence.record.models).n_waiting:
+    if found is None or not recorded_marks(plan.file, found, journal, models=evidence.record.models).waiting:
         return
     say("judging which answers are supported")
     with _endpoints(plan, budget, say) as endpoints:
