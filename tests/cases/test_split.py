@@ -216,3 +216,13 @@ def test_a_limit_of_nothing_is_refused() -> None:
     """A limit below one leaves no cases, and says so."""
     with pytest.raises(InputError, match="limit of 0"):
         take(make(3), 0, seed=0)
+
+
+def test_a_sample_of_cases_without_labels_holds_their_segments_in_proportion() -> None:
+    """A segment of one case in ten is not left to chance."""
+    cases = [
+        replace(case, expected={"answer": f"text {number}"}, segment="rare" if number % 10 == 0 else "usual")
+        for number, case in enumerate(make(200))
+    ]
+    for seed in range(5):
+        assert Counter(case.segment for case in take(cases, 20, seed=seed))["rare"] in (2, 3)

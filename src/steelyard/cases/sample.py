@@ -14,7 +14,9 @@ from steelyard.errors import InputError, Problem
 
 
 def take(cases: Sequence[Case], limit: int, seed: int) -> tuple[Case, ...]:
-    """A sample with about the label shares of the whole; a larger limit only adds cases.
+    """A sample with about the label shares of the whole, or its segments' where there are no labels.
+
+    A larger limit only adds cases.
 
     Args:
         cases: All cases.
@@ -32,7 +34,7 @@ def take(cases: Sequence[Case], limit: int, seed: int) -> tuple[Case, ...]:
     field = find_label_field(cases)
     strata: dict[str, list[int]] = defaultdict(list)
     for position, case in enumerate(cases):
-        strata[label_of(case, field)].append(position)
+        strata[label_of(case, field) if field is not None else case.segment or ""].append(position)
     order: list[tuple[float, str, int]] = []
     for label, members in strata.items():
         members.sort(key=lambda position: draw(seed, cases[position]))

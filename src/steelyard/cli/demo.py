@@ -11,6 +11,7 @@ from steelyard.cli._output import json_option, print_json, print_plain, print_te
 from steelyard.errors import Problem
 
 if TYPE_CHECKING:
+    from steelyard.study.freshness import Freshness
     from steelyard.study.study import Study
 
 DEMO_CASES = 120
@@ -58,6 +59,7 @@ def command(name: str, quick: bool, folder: Path | None, quiet: bool, as_json: b
         approaches=approaches if quick else (), limit=limit // QUICK_SHARE if quick else limit, progress=not quiet
     )
     scores = study.score()
+    freshness = _freshness(study, progress=not quiet) if study.file.knowledge is not None and not quick else None
     decision = study.decide()
     report = study.report()
     if as_json:
@@ -65,13 +67,24 @@ def command(name: str, quick: bool, folder: Path | None, quiet: bool, as_json: b
             {
                 "schema": "steelyard.demo/1",
                 "scorecards": scores.to_json(),
+                "freshness": freshness.to_json() if freshness is not None else None,
                 "verdict": decision.to_json(),
                 "report": str(report),
             }
         )
         return
-    print_text(*scores.renderables(), *decision.renderables())
+    print_text(*scores.renderables())
+    if freshness is not None:
+        print_plain(f"\n{freshness.summary}\n")
+    print_text(*decision.renderables())
     print_plain(f"report: {report}")
+
+
+def _freshness(study: Study, *, progress: bool) -> Freshness:
+    """How long a changed document takes to be found, and which old answers changes made wrong."""
+    from steelyard.study.freshness import measure_freshness
+
+    return measure_freshness(study, progress=progress)
 
 
 def _optimise(study: Study, name: str, *, quick: bool, progress: bool) -> None:
