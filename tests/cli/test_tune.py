@@ -26,8 +26,8 @@ cases: cases.csv
 task: {input: text, expected: label, labels: [billing, delivery]}
 models: {local: {gguf: tiny.gguf}}
 approaches:
-  lora: {tuning: {method: lora, layers: 2, rank: 4, max_tokens: 512}}
-  lora with neighbours: {retrieval: {examples: 2}, tuning: {method: lora, layers: 2, rank: 4, max_tokens: 1024}}
+  lora: {tuning: {method: lora, layers: 2, rank: 4, max_tokens: 512, guard: 0}}
+  lora with neighbours: {retrieval: {examples: 2}, tuning: {method: lora, layers: 2, rank: 4, max_tokens: 1024, guard: 0}}
   head: {model: none, tuning: {method: head}}
   zero-shot: {}
 """

@@ -59,6 +59,9 @@ class HostedTuningSpec(Section):
     """Part of the tuned model's name at the host."""
     distilled: Literal[0, 1] = 1
     """Whether labels that a teacher gave (`cases.distilled`) are learned too: 1 or 0, since hosts weigh no examples."""
+    guard: Annotated[int, Field(ge=0)] = 120
+    """So many general instructions that have nothing to do with the task are asked of the base and of the tuned model, to
+    see what was forgotten; 0 asks none, 120 are all there are. Changes nothing of what is learned."""
     seed: int = 0
     """Seed of sample and order, and of the host's training."""
     poll_seconds: Positive = 30.0

@@ -57,6 +57,9 @@ class LoraTuningSpec(Section):
     """How strongly DPO holds the model to what it was before; a smaller one lets it move further."""
     distilled: Annotated[float, Field(ge=0, le=10)] = 1.0
     """How much a label that a teacher gave (`cases.distilled`) counts beside one that a person gave; 0 leaves them out."""
+    guard: Annotated[int, Field(ge=0)] = 120
+    """So many general instructions that have nothing to do with the task are asked of the base and of the tuned model, to
+    see what was forgotten; 0 asks none, 120 are all there are. Changes nothing of what is learned."""
     seed: int = 0
     """Seed of sample, order and initial weights."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -12,13 +13,17 @@ from urllib.parse import quote
 from steelyard.approaches.approach import Prepared
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.tuning.audit import Review, audit_training
+from steelyard.engine.budget import Budget
 from steelyard.engine.journal import Journal
 from steelyard.engine.lock import study_lock
+from steelyard.engine.progress import progress_for
 from steelyard.engine.writer import storage_failed
 from steelyard.errors import InputError, Problem
 from steelyard.figures import Figure
 from steelyard.measure.intervals import wilson
 from steelyard.report.ledger_csv import harmless
+from steelyard.study.forgetting import forgetting_of
+from steelyard.study.guarding import ask_guard, guard_work
 from steelyard.study.reporting import parity_of
 from steelyard.study.running import Plan, plan_run
 from steelyard.study.scoring import journal_path
@@ -99,7 +104,11 @@ def tune_approach(study: Study, approach: str, *, export: str | Path | None = No
             from steelyard.study.tuning_export import export_approach
 
             export_approach(Path(export), approach, prepared, ground.spec, ground.bench, cases, ground.target)
-    return _tuned(study.folder, approach, prepared, exported=None if export is None else Path(export))
+    with study_lock(study.folder):
+        models = {name: facts.model for name, facts in ground.bench.endpoints.items()}
+        note = _guard(study, approach, prepared, models=models, progress=progress, say=say)
+    exported = None if export is None else Path(export)
+    return _tuned(study, approach, prepared, models=models, exported=exported, notes=(note,) if note else ())
 
 
 def estimate_tuning(study: Study, approach: str, *, progress: bool = True) -> TrainingEstimate:
@@ -127,14 +136,46 @@ def _plan(study: Study, approach: str) -> Plan:
     return plan_run(study.folder, study.file, study.task, study.material, approaches=[approach], limit=None)
 
 
-def _tuned(folder: Path, approach: str, prepared: Prepared, *, exported: Path | None) -> Tuned:
+def _guard(
+    study: Study, approach: str, prepared: Prepared, *, models: Mapping[str, str], progress: bool, say: Talk
+) -> str | None:
+    """Ask the guard set of the tuned model and its base as served; says why where it could not be asked."""
+    plan, made = _plan(study, approach), {approach: prepared}
+    if not guard_work(plan.specs, made, file=study.file, models=models):
+        return None
+    budget = Budget(usd=study.file.run.budget_usd, calls=study.file.run.budget_calls)
+    listener = progress_for(quiet=not progress)
+    with Journal.open(journal_path(study.folder)) as journal:
+        note = ask_guard(plan, made, journal, models=models, budget=budget, progress=listener, say=say)
+    say.end()
+    return note
+
+
+def _tuned(
+    study: Study,
+    approach: str,
+    prepared: Prepared,
+    *,
+    models: Mapping[str, str],
+    exported: Path | None,
+    notes: tuple[str, ...],
+) -> Tuned:
     card = prepared.setup.card or {}
     fingerprint = prepared.approach.fingerprint
-    parity, test = None, None
-    path = journal_path(folder)
+    parity, test, forgotten = None, None, None
+    path = journal_path(study.folder)
     if path.exists():
         with Journal.open(path, read_only=True) as journal:
             parity = parity_of(approach, fingerprint, card, journal)
+            forgotten = forgetting_of(
+                approach,
+                fingerprint,
+                card,
+                journal,
+                endpoint=prepared.approach.endpoint,
+                file=study.file,
+                models=models,
+            )
             right = [
                 bool(outcome.success)
                 for outcome in journal.outcomes({approach: fingerprint}, split="test")
@@ -153,6 +194,8 @@ def _tuned(folder: Path, approach: str, prepared: Prepared, *, exported: Path | 
         reused=prepared.setup.reused,
         parity=parity,
         test=test,
+        forgetting=forgotten,
+        notes=notes,
         exported=exported,
     )
 

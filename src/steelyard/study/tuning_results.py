@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 from steelyard.approaches.tuning.audit import TrainingAudit
 from steelyard.figures import Figure
+from steelyard.measure.forgetting import Forgetting
 from steelyard.report.content import Parity
+from steelyard.report.forgetting import forgetting_facts, forgetting_warning
 from steelyard.report.format import money, shown
 from steelyard.study.reporting import card_lines
 
@@ -100,6 +102,10 @@ class Tuned:
     """`None` until a run has asked the adapter as it is served."""
     test: Measured | None
     """`None` until it was run on test cases."""
+    forgetting: Forgetting | None = None
+    """`None` where the guard set was not asked: of a head, with `guard: 0`, or where it could not be."""
+    notes: tuple[str, ...] = ()
+    """What could not be done, and why."""
     exported: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -121,6 +127,8 @@ class Tuned:
                 "as_served": _plain(parity.as_served),
             },
             "test": None if self.test is None else {"n": self.test.n, "success": _plain(self.test.success)},
+            "forgetting": None if self.forgetting is None else self.forgetting.to_json(),
+            "notes": list(self.notes),
             "exported": None if self.exported is None else str(self.exported),
         }
 
@@ -145,6 +153,11 @@ class Tuned:
             lines.append("parity: not measured yet; a run asks the validation cases again as served")
         if self.test is not None:
             lines.append(f"success on {self.test.n:,} test cases: {shown(self.test.success, 'percent').plain}")
+        if self.forgetting is not None:
+            lines += [f"{label}: {text}" for label, text in forgetting_facts(self.forgetting)]
+            if warning := forgetting_warning(self.approach, self.forgetting):
+                lines.append(f"warning: {warning}")
+        lines += [f"note: {note}" for note in self.notes]
         if self.exported is not None:
             lines.append(f"exported to {self.exported}; its README.md says how each file is used")
         return "\n".join(lines)

@@ -176,7 +176,7 @@ def preferences_of(spec: LoraTuningSpec, bench: Workbench, target: TargetOf) -> 
 
 def adapter_digest(spec: LoraTuningSpec, data: TrainingData, *, base_sha256: str) -> str:
     """Content address of an adapter: what is said, the settings, the weights of the base."""
-    settings = spec.model_dump(mode="json", exclude={"checkpoint_steps", "distilled"})
+    settings = spec.model_dump(mode="json", exclude={"checkpoint_steps", "distilled", "guard"})
     # How often it is kept changes nothing, and how much distilled labels count is said with the data, if there are any.
     return content_digest([_RECIPE, data.digest, settings, base_sha256])
 
@@ -259,7 +259,7 @@ def _train_into(
             "n_left_out": train.n_left_out + validation.n_left_out,
             "balanced": _balance_facts(base, shown, spec),
             "base_model": _base_facts(base),
-            "hyperparameters": spec.model_dump(mode="json"),
+            "hyperparameters": spec.model_dump(mode="json", exclude={"guard"}),
             "n_steps": first.n_steps,
             "n_tokens": first.n_tokens,
             "n_validation_tokens": sum(one.n_tokens for one in validation.examples) * len(trained.validations),
