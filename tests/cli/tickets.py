@@ -40,9 +40,9 @@ _WORDS = (
 
 
 @contextlib.contextmanager
-def serving(**settings: Any) -> Iterator[StubServer]:  # noqa: ANN401 - whatever a stub can be told
+def serving(kind: type[StubServer] = StubServer, **settings: Any) -> Iterator[StubServer]:  # noqa: ANN401 - whatever a stub can be told
     """A stub server in a thread of its own; its `default` may be changed while it runs."""
-    stub = StubServer(**settings)
+    stub = kind(**settings)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

@@ -55,6 +55,8 @@ class Answer:
     """Probability the approach itself gives its answer, 0..1, where it has one."""
     notes: tuple[str, ...] = ()
     """What happened on the way that a person may want to know: a branch taken, something a guard flagged."""
+    asked: tuple[str, ...] = ()
+    """Of an approach made of others: those that were asked, in order; the answer is that of the last one named."""
     calls_s: float | None = None
     """Seconds of model calls along the longest chain of calls that waited for each other; `None` where each waited for
     the one before."""

@@ -14,6 +14,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 from steelyard.approaches.approach import Answer, Approach
+from steelyard.approaches.cascade import endpoints_of
 from steelyard.approaches.fakes import ScriptedAsk
 from steelyard.approaches.spec import Lever
 from steelyard.cases.case import CaseInput
@@ -80,7 +81,7 @@ async def _check_script(
     for number, call in enumerate(ask.asked):
         is_chat = call.request.operation == "chat"  # vectors and rerankings come from endpoints of their own
         _require(
-            not is_chat or call.request.endpoint == approach.endpoint,
+            not is_chat or call.request.endpoint in endpoints_of(approach),
             f"it calls the endpoint it names and no other ({told})",
         )
         _require(call.extra == (number >= n_planned), f"calls beyond the planned ones are extra, no others ({told})")

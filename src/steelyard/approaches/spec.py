@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from steelyard.approaches.cascade_spec import CascadeSpec
 from steelyard.approaches.head_spec import HeadTuningSpec
 from steelyard.approaches.hosted_spec import HostedTuningSpec
 from steelyard.approaches.knowledge_spec import KnowledgeUse
@@ -65,6 +66,16 @@ class ApproachSpec(Section):
     """What is learned beforehand."""
     optimise: OptimiseSpec | None = None
     """What a search for a better prompt, or for better retrieval, may try and spend."""
+    # Left out of what is written down where it is not used, so that fingerprints from before there were cascades hold.
+    cascade: Annotated[CascadeSpec | None, Field(exclude_if=lambda value: value is None)] = None
+    """Two other approaches of the study, the second one asked where the first is not sure enough; in place of all else."""
+
+    @model_validator(mode="after")
+    def _a_cascade_is_nothing_else(self) -> ApproachSpec:
+        others = sorted(self.model_fields_set - {"cascade"})
+        if self.cascade is not None and others:
+            raise ValueError(f"a cascade is made of two other approaches: leave out {', '.join(others)}")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from steelyard.cases.case import SplitName
 from steelyard.models.calls import Attempt
 from steelyard.task.field_scorers import FieldScore
+
+WorkSplit = SplitName | Literal["guard"]
+"""What work is on: a split of the cases, or the guard set, which belongs to no task."""
 
 
 class OutcomeStatus(StrEnum):
@@ -37,7 +40,7 @@ class Outcome:
     fingerprint: str
     case_id: str
     case_digest: str
-    split: SplitName
+    split: WorkSplit
     repeat: int = 0
     status: OutcomeStatus
     output: Mapping[str, Any] | None
@@ -59,6 +62,8 @@ class Outcome:
     confidence: float | None = None
     notes: tuple[str, ...] = ()
     """What happened on the way: branches taken, what guards flagged."""
+    asked: tuple[str, ...] = ()
+    """Of an approach made of others: those that were asked, in order; the answer is that of the last one named."""
     fields: Mapping[str, FieldScore] = field(default_factory=dict)
     """How right each expected field is."""
     judge_attempts: tuple[Attempt, ...] = ()

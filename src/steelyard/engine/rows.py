@@ -145,6 +145,8 @@ def outcome_row(outcome: Outcome) -> Row:
     # Most outcomes have none of these; what is not there takes no room.
     if outcome.notes:
         payload["notes"] = outcome.notes
+    if outcome.asked:
+        payload["asked"] = outcome.asked
     if outcome.fields:
         payload["fields"] = {name: (one.score, one.verdict) for name, one in outcome.fields.items()}
     if outcome.judge_attempts:
@@ -215,6 +217,7 @@ def outcome_from(row: Mapping[str, Any], call: Callable[[str], Row | None]) -> O
         sources=tuple(payload["sources"]),
         confidence=payload["confidence"],
         notes=tuple(payload.get("notes", ())),
+        asked=tuple(payload.get("asked", ())),
         fields={
             name: FieldScore(score=score, verdict=verdict)
             for name, (score, verdict) in payload.get("fields", {}).items()

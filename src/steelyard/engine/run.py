@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from steelyard.approaches.approach import Answer, Approach, Ask
 from steelyard.approaches.cascade import endpoints_of
 from steelyard.approaches.own_work import WAITING
-from steelyard.cases.case import Case, SplitName
+from steelyard.cases.case import Case
 from steelyard.engine.ask import GIVEN_UP, Calls, CaseAsk
 from steelyard.engine.budget import Budget, check_prices
 from steelyard.engine.entries import Spent
 from steelyard.engine.interrupt import interruptible
 from steelyard.engine.journal import Journal
 from steelyard.engine.limits import ManagedEndpoint
-from steelyard.engine.outcome import Outcome, OutcomeStatus
+from steelyard.engine.outcome import Outcome, OutcomeStatus, WorkSplit
 from steelyard.engine.progress import Progress
 from steelyard.errors import EndpointUnusable, InputError, Problem, RunStopped, SteelyardError, StorageFailed
 from steelyard.models.calls import Attempt, AttemptStatus
@@ -53,7 +53,7 @@ class Work:
 
     approach: Approach
     cases: Sequence[Case]
-    split: SplitName
+    split: WorkSplit
     repeats: int = 1
 
     def left(self, journal: Journal) -> Iterator[tuple[Case, str, int]]:
@@ -126,7 +126,7 @@ async def run(
     """
     budget = budget or Budget()
     _check_endpoints(work, endpoints)
-    check_prices(budget, [endpoints[w.approach.endpoint] for w in work if w.approach.endpoint is not None])
+    check_prices(budget, [endpoints[name] for one in work for name in endpoints_of(one.approach)])
     began = time.perf_counter()
     calls = Calls(endpoints=endpoints, journal=journal, budget=budget, seed=seed)
     usd_before = calls.purse.spent.usd
@@ -202,8 +202,9 @@ class _Crew:
                 await asyncio.wait((everyone, hurried), timeout=self._patience_s(), return_when=asyncio.FIRST_COMPLETED)
             if everyone.done():
                 everyone.result()
-                if approach.endpoint is not None and len(outage) == n_left == n_all:
-                    self.calls.stop_if_never_answered(approach.endpoint)
+                if len(outage) == n_left == n_all:
+                    for endpoint in endpoints_of(approach):
+                        self.calls.stop_if_never_answered(endpoint)
         finally:
             for task in (*workers, stopped, hurried):
                 task.cancel()
@@ -247,8 +248,8 @@ class _Crew:
         approach = work.approach
         ask = CaseAsk(self.calls, repeat=repeat)
         crash: str | None = None
-        began = time.perf_counter()
         WAITING.set(ask.waiting)  # seen by this case's task and those it starts
+        began = time.perf_counter()
         try:
             answer = await approach.answer(case.visible(), ask)
         except SteelyardError:
@@ -282,6 +283,7 @@ class _Crew:
             sources=answer.sources,
             confidence=answer.confidence,
             notes=answer.notes,
+            asked=answer.asked,
             fields=scored.fields,
             judge_attempts=tuple(judge_ask.attempts),
             segment=case.segment,
@@ -321,11 +323,12 @@ def _check_endpoints(work: Sequence[Work], endpoints: Mapping[str, ManagedEndpoi
     known = ", ".join(sorted(endpoints)) or "none"
     problems = [
         Problem(
-            what=f"approach {one.approach.name!r} needs the endpoint {one.approach.endpoint!r}, which is not there",
+            what=f"approach {one.approach.name!r} needs the endpoint {endpoint!r}, which is not there",
             hint=f"endpoints of this study: {known}",
         )
         for one in work
-        if one.approach.endpoint is not None and one.approach.endpoint not in endpoints
+        for endpoint in endpoints_of(one.approach)
+        if endpoint not in endpoints
     ]
     if problems:
         raise InputError(problems)

@@ -197,10 +197,13 @@ def _logprob(found: object) -> float | None:
     tokens = found.get("content") if isinstance(found, dict) else None
     if not isinstance(tokens, list) or not tokens:
         return None
-    each = [token.get("logprob") if isinstance(token, dict) else None for token in tokens]
-    known = [float(one) for one in each if type(one) in (int, float) and math.isfinite(one)]
-    # Servers that round give a sure token a little more than 0.
-    return min(0.0, sum(known)) if len(known) == len(each) else None
+    total = 0.0
+    for token in tokens:
+        one = token.get("logprob") if isinstance(token, dict) else None
+        if not isinstance(one, int | float) or not math.isfinite(one):
+            return None
+        total += one
+    return min(0.0, total)  # servers that round give a sure token a little more than 0
 
 
 def _count(value: object) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
 from steelyard.approaches.approach import Prepared
@@ -11,15 +12,18 @@ from steelyard.approaches.retrieval.remote_embeddings import NotEmbedded, Remote
 from steelyard.approaches.workbench import Workbench
 from steelyard.engine.estimate import dry_run
 from steelyard.engine.journal import Journal
+from steelyard.engine.run import Work
 from steelyard.study.embedding import EmbeddingEstimate, embedding_estimate
 from steelyard.study.endpoints import unsent_endpoints
+from steelyard.study.guarding import guard_work
 from steelyard.study.results import RunEstimate
-from steelyard.study.running import Plan, work_of, workbench
+from steelyard.study.running import Plan, workbench
 from steelyard.study.scoring import journal_path
+from steelyard.study.support_estimate import estimate_support
 from steelyard.study.talk import Talk
 from steelyard.study.trainable import refuse_untrainable
-from steelyard.study.support_estimate import estimate_support
 from steelyard.study.training_estimate import estimate_training
+from steelyard.study.working import dev_work, work_of
 
 
 def estimate_plan(plan: Plan) -> RunEstimate:
@@ -48,17 +52,19 @@ def estimate_plan(plan: Plan) -> RunEstimate:
     endpoints = unsent_endpoints(plan.file, plan.folder)
     path = journal_path(plan.folder)
     journal = Journal.open(path, read_only=True) if path.exists() else None
-    work = work_of(plan, prepared)
+    labels, work = _labelled_work(plan, prepared)
+    guarded = _guard_work(plan, prepared, bench)
+    labels, work = [*labels, *(f"{one.approach.name}, guard set" for one in guarded)], [*work, *guarded]
     try:
         dimensions = _dimensions(bench) if len(unembedded) < len(prepared) else {}
         estimate = asyncio.run(dry_run(work, endpoints=endpoints, journal=journal, dimensions=dimensions))
-    finally:
-        if journal is not None:
-            journal.close()
         rows = zip(labels, estimate.approaches, strict=True)
         named = tuple(replace(one, approach=label) for label, one in rows)
         estimate = replace(estimate, approaches=named)
         support = estimate_support(plan, estimate.approaches, endpoints=endpoints, journal=journal)
+    finally:
+        if journal is not None:
+            journal.close()
     trainings = tuple(
         estimate_training(plan, name, measure=False, say=Talk(None)) for name in untrained if name not in unembedded
     )
@@ -67,11 +73,37 @@ def estimate_plan(plan: Plan) -> RunEstimate:
         untrained=untrained,
         trainings=trainings,
         embedding=_embedding(plan, bench, unembedded),
+        support=support,
     )
 
 
-        support=support,
 # ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _labelled_work(plan: Plan, prepared: Mapping[str, Prepared]) -> tuple[list[str], list[Work]]:
+    """All that would be asked, and what each part is called.
+
+    How many cases a cascade lets go on is known only once it is set on dev; so its members are counted with all cases,
+    the most there can be, unless they are asked them anyway.
+    """
+    own = {name: one for name, one in prepared.items() if name not in plan.asked_by_cascades}
+    found = [(one.approach.name, one) for one in work_of(plan, own)]
+    dev: dict[str, Work] = {}
+    for one in (one for name in plan.cascades for one in dev_work(plan, name, prepared)):
+        known = dev.get(one.approach.name)
+        if known is None or len(known.cases) < len(one.cases):  # a larger sample holds the smaller one
+            dev[one.approach.name] = one
+    found += [(f"{name} on dev", one) for name, one in dev.items()]
+    lent = {name: one for name, one in prepared.items() if name not in own}
+    found += [(f"{one.approach.name} at most", one) for one in work_of(plan, lent)]
+    return [label for label, _ in found], [one for _, one in found]
+
+
+def _guard_work(plan: Plan, prepared: Mapping[str, Prepared], bench: Workbench) -> list[Work]:
+    """The guard set for every base and tuned model; nothing is trained here, so the adapters have no digests yet."""
+    untrained = {name: replace(one, adapter_digest=f"adapter of {name}") for name, one in prepared.items()}
+    models = {name: facts.model for name, facts in bench.endpoints.items()}
+    return guard_work(plan.specs, untrained, file=plan.file, models=models)
 
 
 def _dimensions(bench: Workbench) -> dict[str, int]:

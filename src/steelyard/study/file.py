@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from steelyard.approaches.cascade_spec import refuse_unsound
 from steelyard.approaches.head_spec import HeadTuningSpec
 from steelyard.approaches.knowledge_spec import KnowledgeSpec
 from steelyard.approaches.lora_spec import LoraTuningSpec
@@ -89,6 +90,11 @@ class StudyFile(Section):
                 f"knowledge.embeddings names the endpoint {name!r}, which is not under models.endpoints; "
                 + (f"did you mean {close[0]!r}?" if close else f"there: {there}; left out, this machine embeds")
             )
+        return self
+
+    @model_validator(mode="after")
+    def _cascades_are_sound(self) -> StudyFile:
+        refuse_unsound(self.approaches)
         return self
 
     @model_validator(mode="after")

@@ -62,8 +62,9 @@ class _StudyGrounds:
         """Hosted endpoints with the approaches that ask them."""
         found: dict[str, list[str]] = {}
         for name, one in self.evidence.approaches.items():
-            if one.endpoint not in (None, LOCAL):
-                found.setdefault(str(one.endpoint), []).append(name)
+            for endpoint in one.endpoints:
+                if endpoint != LOCAL:
+                    found.setdefault(endpoint, []).append(name)
         return found
 
     @cached_property

@@ -18,6 +18,7 @@ import numpy as np
 from steelyard.economics.ledger import ApproachFacts
 from steelyard.engine.journal import Journal
 from steelyard.engine.outcome import Outcome
+from steelyard.figures import weakest
 from steelyard.measure.results import ApproachResults
 from steelyard.models.calls import Attempt, AttemptStatus
 from steelyard.models.endpoint import Price
@@ -65,13 +66,15 @@ def reprice_facts(facts: ApproachFacts, prices: Prices) -> ApproachFacts:
     """What is known of an approach, at these prices; what prices make unknown is left out."""
     setup = facts.setup_cost_usd
     found = replace(facts, setup_cost_usd=None if setup is None else setup * prices.machine)
-    if facts.endpoint is None or facts.endpoint not in prices.endpoints:
+    asked = [name for name in (facts.endpoint, *facts.other_endpoints) if name is not None]
+    changed = [prices.endpoints[name].now for name in asked if name in prices.endpoints]
+    if not changed:
         return found
-    now = prices.endpoints[facts.endpoint].now
+    kept = [facts.price] if len(changed) < len(asked) else []
     return replace(
         found,
-        price=as_price(now).provenance,
-        batch_discount=None if now is None else now.batch_discount,
+        price=weakest([*(as_price(one).provenance for one in changed), *kept]),
+        batch_discount=changed[0].batch_discount if len(asked) == 1 and changed[0] is not None else None,
         cached_saving_usd_per_task=None,
         step_costs=(),
     )

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from steelyard.approaches.tuning.estimate import TrainingEstimate
+    from steelyard.study.cascade_use import CascadeUse
     from steelyard.study.embedding import EmbeddingEstimate
     from steelyard.study.racing import RaceResult
-
     from steelyard.study.support_estimate import SupportEstimate
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Scores:
@@ -39,6 +40,8 @@ class Scores:
 
     retrieval: RetrievalReport | None = None
     """Were sources found and used; `None` for a study without documents."""
+    cascades: tuple[CascadeUse, ...] = ()
+    """How many cases went on in each cascade; the notes say the same."""
 
     def to_json(self) -> dict[str, Any]:
         """What `score --json` prints (`steelyard.scorecards/1`)."""
@@ -46,7 +49,8 @@ class Scores:
         fields = [row.to_json() for row in self.fields]
         retrieval = None if self.retrieval is None else self.retrieval.to_json()
         shape = scorecards_json(self.scorecards, self.comparisons)
-        return shape | {"segments": segments, "fields": fields, "retrieval": retrieval}
+        cascades = [one.to_json() for one in self.cascades]
+        return shape | {"segments": segments, "fields": fields, "retrieval": retrieval, "cascades": cascades}
 
     def to_polars(self) -> polars.DataFrame:
         """One row an approach: each metric with `_low`, `_high` and `_provenance` beside it."""
@@ -172,23 +176,23 @@ class RunEstimate:
     """What these trainings take at most."""
     embedding: EmbeddingEstimate | None = None
     """Documents an endpoint has yet to embed; passages of them are not in the estimate."""
+    support: SupportEstimate | None = None
+    """What the judge of support is asked at most."""
 
     def to_json(self) -> dict[str, Any]:
         """What `run --dry-run --json` prints."""
         return {
-    support: SupportEstimate | None = None
-    """What the judge of support is asked at most."""
             "schema": "steelyard.estimate/1",
             "first_calls": self.estimate.n_first_calls,
             "likely_usd": self.estimate.likely_usd,
             "needs_training": list(self.untrained),
             "trainings": [one.to_json() for one in self.trainings],
             "embedding": asdict(self.embedding) if self.embedding is not None else None,
+            "support": asdict(self.support) if self.support is not None else None,
             "approaches": [
                 {
                     "name": one.approach,
                     "endpoint": one.endpoint,
-            "support": asdict(self.support) if self.support is not None else None,
                     "cases": one.n_cases,
                     "first_calls": one.n_first_calls,
                     "replayed": one.n_replayed,
@@ -224,15 +228,15 @@ class RunEstimate:
                 f" {embedding.endpoint!r} in {embedding.n_calls:,} calls, about {embedding.tokens:,} tokens,"
                 f" {_usd(embedding.likely_usd)}; prompts of {', '.join(embedding.approaches)} are counted without passages"
             )
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
         if (support := self.support) is not None:
             lines.append(
                 f"support is judged by {support.judge!r} once answers are in: at most {support.n_calls:,} calls, about"
                 f" {support.prompt_tokens:,} prompt tokens, {_usd(support.likely_usd)}, fewer where words decide it"
             )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
 
 # Rendering
 

@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 
 from steelyard.approaches.approach import Prepared
+from steelyard.approaches.cascade import endpoints_of
+from steelyard.approaches.cascade_spec import CascadeSpec, members_of
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.workbench import EndpointFacts, Workbench
@@ -30,6 +32,7 @@ from steelyard.engine.run import RunSummary, Score, Work, run
 from steelyard.errors import InputError, Problem, RunStopped
 from steelyard.models.endpoint import Price
 from steelyard.study import local_model
+from steelyard.study.cascading import set_cascades
 from steelyard.study.embedding import remote_embedder
 from steelyard.study.endpoints import hosted_endpoints, unsent
 from steelyard.study.file import StudyFile
@@ -46,6 +49,7 @@ from steelyard.study.support_judging import judge_name, judge_support
 from steelyard.study.talk import Talk
 from steelyard.study.till import StudyTill
 from steelyard.study.trainable import refuse_untrainable
+from steelyard.study.working import first_round, parity_work, work_of
 from steelyard.task.task import Task
 
 
@@ -58,12 +62,22 @@ class Plan:
     task: Task
     material: Material
     specs: Mapping[str, ApproachSpec]
-    """The approaches chosen for this run."""
+    """The approaches chosen for this run that are no cascades, and those that only the cascades ask."""
     test: tuple[Case, ...]
     searched: Mapping[str, Optimised] = field(default_factory=dict)
     """By approach: the search that found the prompt in `specs`."""
     notes: tuple[str, ...] = ()
     """What to know about these prompts."""
+    cascades: Mapping[str, CascadeSpec] = field(default_factory=dict)
+    """The cascades chosen for this run, and those that they go on to."""
+    asked_by_cascades: frozenset[str] = frozenset()
+    """Approaches that were not chosen and are prepared for the cascades alone: they get no test cases of their own."""
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The approaches of this run, in the order of the study."""
+        there = {*self.specs, *self.cascades} - self.asked_by_cascades
+        return tuple(name for name in self.file.approaches if name in there)
 
     @property
     def state(self) -> Path:
@@ -87,12 +101,15 @@ def plan_run(
     if nobody:
         hint = f"models of this study: {', '.join(models)}"
         raise InputError(Problem(where="study.yaml:task.scoring", what=f"no model {nobody[0]!r} to judge", hint=hint))
-    chosen = {name: spec for name, spec in file.approaches.items() if not approaches or name in approaches}
+    chosen = {name for name in file.approaches if not approaches or name in approaches}
+    needed = chosen.union(*(members_of(name, file.approaches) for name in chosen))
+    used = {name: spec for name, spec in file.approaches.items() if name in needed}
     test = material.splits.test
     limit = limit or file.run.limit
     if limit is not None:
         test = take(test, limit, file.cases.split.seed)
-    found = in_force(chosen, folder=folder, file=file, task=task, material=material)
+    plain = {name: spec for name, spec in used.items() if spec.cascade is None}
+    found = in_force(plain, folder=folder, file=file, task=task, material=material)
     return Plan(
         folder=folder,
         file=file,
@@ -102,6 +119,8 @@ def plan_run(
         test=test,
         searched=found.searched,
         notes=found.notes,
+        cascades={name: spec.cascade for name, spec in used.items() if spec.cascade is not None},
+        asked_by_cascades=frozenset(needed - chosen),
     )
 
 
@@ -119,6 +138,8 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
         InputError: Something the user can mend, before anything is paid for.
         RunStopped: The run ended early; the same call goes on from there.
     """
+    from steelyard.study.guarding import ask_guard  # which asks through what is below
+
     file = plan.file
     ceilings = [name for name, spec in plan.specs.items() if spec.is_ceiling and race]
     if ceilings and len(ceilings) < len(plan.specs):
@@ -139,7 +160,31 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
         hosted_ones = hosted_endpoints(file, plan.task, plan.specs, budget, also=judge_name(file))
         bench = workbench(plan, say=say, till=StudyTill(journal=journal, budget=budget))
         refuse_untrainable(plan.specs, file=file, task=plan.task, train=plan.material.splits.train)
-        prepared = {name: prepare(name, spec, bench) for name, spec in plan.specs.items()}
+        made = {name: prepare(name, spec, bench) for name, spec in plan.specs.items()}
+        say.end()
+        listener = progress_for(quiet=not progress)
+        spent_before = journal.spent()
+
+        def ask(work: Sequence[Work], followed_by: Callable[[], Sequence[Work]] | None = None) -> RunSummary:
+            maybe = work if rounds is None else [*work, *rounds.all_left()]
+            with local_endpoint(plan, made, maybe, journal, say) as local_endpoints:
+                say.end()
+                return asyncio.run(
+                    run_work(
+                        work,
+                        endpoints={**hosted_ones, **local_endpoints},
+                        journal=journal,
+                        plan=plan,
+                        budget=budget,
+                        progress=listener,
+                        followed_by=followed_by,
+                    )
+                )
+
+        rounds: Rounds | None = None
+        cascaded = set_cascades(plan, made, ask=ask, journal=journal)
+        made |= {name: one.prepared for name, one in cascaded.items()}
+        prepared = {name: made[name] for name in plan.chosen}
         compute = compute_price(file).provenance
         prices = {name: one.endpoint.price.provenance for name, one in hosted_ones.items()} | {"local": compute}
         record = run_record(
@@ -152,47 +197,41 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
                 "train": len(plan.material.splits.train),
                 "dev": len(plan.material.splits.dev),
                 "test": len(plan.material.splits.test),
+                **({"distilled": len(plan.material.distilled)} if plan.material.distilled else {}),
             },
             notes=plan.material.notes,
-            searches={name: one.record() for name, one in plan.searched.items()},
-            spent=journal.spent(),
+            searches={name: one.record() for name, one in plan.searched.items()}
+            | {name: one.record() for name, one in cascaded.items()},
+            spent=spent_before,
         )
         journal.record_cases(
-            [*plan.test, *(case for one in _parity_work(plan, prepared) for case in one.cases)],
+            [*plan.test, *(case for one in parity_work(plan, prepared) for case in one.cases)],
             answers_by_day(file, plan.material.cases) if file.knowledge is not None else None,
         )
         number = journal.start_run(command=command, package_version=package_version(), study=record)
         for name, one in prepared.items():
             journal.record_preparation(name, one.approach.fingerprint, one.setup)
-        say.end()
-        listener = progress_for(quiet=not progress)
         if listener is not None:
-            for note in plan.notes:
+            for note in (*plan.notes, *(f"{name}: {one.sentence}" for name, one in cascaded.items())):
                 listener.on_note(note)
-        rounds = None
         if race and len(prepared) > 1:
             tell = listener.on_note if listener is not None else _say_nothing
             rounds = Rounds(file, plan.test, prepared, journal, where=str(plan.folder), note=tell)
         elif race and listener is not None:
             listener.on_note("nothing to race: there is one approach, which runs on all cases")
-        work = work_of(plan, prepared) if rounds is None else _first_round(plan, prepared, rounds)
-        maybe = work if rounds is None else [*work, *rounds.all_left()]
+        work = work_of(plan, prepared) if rounds is None else first_round(plan, prepared, rounds)
         try:
-            with local_endpoint(plan, prepared, maybe, journal, say) as local_endpoints:
-                say.end()
-                summary = asyncio.run(
-                    run_work(
-                        work,
-                        endpoints={**hosted_ones, **local_endpoints},
-                        journal=journal,
-                        plan=plan,
-                        budget=budget,
-                        progress=listener,
-                        followed_by=None if rounds is None else rounds.more,
-                    )
-                )
+            summary = ask(work, None if rounds is None else rounds.more)
+            # What setting the cascades cost belongs to this run.
+            summary = replace(summary, spent_usd=summary.spent.usd - spent_before.usd)
             judge_support(plan, journal, budget=budget, say=say)
+            still_in = {name: one for name, one in prepared.items() if name not in {d.approach for d in journal.drops()}}
+            unasked = ask_guard(
+                plan, still_in, journal, models=record["models"], budget=budget, progress=listener, say=say
+            )
             say.end()
+            if unasked is not None and listener is not None:
+                listener.on_note(unasked)
         except RunStopped as stopped:
             journal.finish_run(number, ended=str(stopped))
             raise
@@ -241,6 +280,7 @@ def workbench(plan: Plan, *, say: Callable[[str], None], till: StudyTill | None 
         task=plan.task,
         train=plan.material.splits.train,
         dev=plan.material.splits.dev,
+        distilled=plan.material.distilled,
         folder=plan.state / "prepared",
         endpoints=endpoints,
         embedder=cache(lambda: local_model.embedder(say)),
@@ -263,42 +303,6 @@ def _gold(cases: Sequence[Case]) -> dict[str, tuple[GoldText, ...]]:
     """What cases name as holding their answer: passages, or else whole documents."""
     named = {case.id: case.passages or tuple(GoldText(source, "") for source in case.sources) for case in cases}
     return {case_id: texts for case_id, texts in named.items() if texts}
-
-
-def work_of(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
-    """The test split for every approach, each after its own parity cases if it has any."""
-    parity = {one.approach.name: one for one in _parity_work(plan, prepared)}
-    work = []
-    for name, one in prepared.items():
-        if name in parity:
-            work.append(parity[name])
-        work.append(Work(approach=one.approach, cases=plan.test, split="test", repeats=plan.file.run.repeats))
-    return work
-
-
-def _parity_work(plan: Plan, prepared: Mapping[str, Prepared]) -> list[Work]:
-    """For a LoRA the cases its training was validated on.
-
-    They show whether the adapter answers as served as it did where it was trained; they are journalled under `train`
-    and enter no figure of the test split.
-    """
-    work = []
-    by_id = {case.id: case for case in plan.material.splits.train}
-    for one in prepared.values():
-        card = one.setup.card or {}
-        held_out = [
-            by_id[case_id] for case_id in list(card.get("validation_right", {}))[:PARITY_CASES] if case_id in by_id
-        ]
-        if one.adapter is not None and held_out:
-            work.append(Work(approach=one.approach, cases=held_out, split="train"))
-    return work
-
-
-def _first_round(plan: Plan, prepared: Mapping[str, Prepared], rounds: Rounds) -> list[Work]:
-    """The parity cases of those still in, and where the race goes on."""
-    first = rounds.more()
-    left = {one.approach.name for one in first}
-    return [*(one for one in _parity_work(plan, prepared) if one.approach.name in left), *first]
 
 
 def _say_nothing(text: str) -> None:
@@ -355,7 +359,7 @@ def local_endpoint(
     plan: Plan, prepared: Mapping[str, Prepared], work: Sequence[Work], journal: Journal, say: Callable[[str], None]
 ) -> Iterator[dict[str, ManagedEndpoint]]:
     """The local model's endpoint, with its server started only if a call is left to make."""
-    asks_local = {one.approach.name for one in work if one.approach.endpoint == "local"}
+    asks_local = {one.approach.name for one in work if "local" in endpoints_of(one.approach)}
     if "local" in judges_of(plan.task):
         asks_local = {one.approach.name for one in work}
     waiting = [one for one in work if one.approach.name in asks_local and any(True for _ in one.left(journal))]
@@ -381,7 +385,3 @@ def compute_price(file: StudyFile) -> Price:
 def package_version() -> str:
     """Version of the installed package."""
     return metadata.version("steelyard")
-
-
-PARITY_CASES = 60
-"""Validation cases a LoRA is asked again as served; enough to see a wrong export, cheap enough for every run."""

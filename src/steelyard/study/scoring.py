@@ -20,11 +20,15 @@ from steelyard.errors import InputError, Problem
 from steelyard.figures import Figure
 from steelyard.measure.comparing import comparisons
 from steelyard.measure.fields import FieldRow, field_rows
+from steelyard.measure.forgetting import Forgetting
 from steelyard.measure.results import ApproachResults, from_rows
 from steelyard.measure.scoring import scorecards
 from steelyard.measure.segments import segment_tables
 from steelyard.models.spec import PriceSpec
+from steelyard.report.forgetting import forgetting_warning
+from steelyard.study.cascade_use import CascadeUse, cascade_uses
 from steelyard.study.file import StudyFile
+from steelyard.study.forgetting import forgetting_of
 from steelyard.study.record import ApproachRecord, StudyRecord, read_record, settings_of
 from steelyard.study.results import Decision, Scores
 from steelyard.study.retrieving import study_retrieval
@@ -44,6 +48,10 @@ class Evidence:
     """What the steps of each approach took."""
     fields: tuple[FieldRow, ...] = ()
     """What is right field by field."""
+    cascades: tuple[CascadeUse, ...] = ()
+    """What the cascades did."""
+    forgotten: Mapping[str, Forgetting] = field(default_factory=dict)
+    """What tuned approaches forgot; no figure of the task."""
     drops: Mapping[str, DropRecord] = field(default_factory=dict)
     """Approaches that a race took out and that did fewer cases than the others."""
     outdated: tuple[str, ...] = ()
@@ -59,8 +67,8 @@ class Evidence:
                 self.setups[name],
                 steps=self.steps.get(name, ()),
                 n_outcomes=self.results[name].n_outcomes,
-                paid=_price(self.record.file, one.endpoint),
-                now=_price(self.file, one.endpoint),
+                paid=_price(self.record.file, one),
+                now=_price(self.file, one),
             )
             for name, one in self.approaches.items()
         }
@@ -80,7 +88,9 @@ class Evidence:
                 f"the race that dropped {', '.join(changed)} weighed another money or goal section than study.yaml has"
                 " now: complete them with a run without --race"
             )
-        return (*self.outdated, *self.not_run, *raced)
+        warnings = (forgetting_warning(name, found) for name, found in self.forgotten.items())
+        forgetful = [warning for warning in warnings if warning is not None]
+        return (*self.outdated, *self.not_run, *raced, *map(str, self.cascades), *forgetful)
 
     @property
     def n_waiting(self) -> int:
@@ -136,12 +146,15 @@ def read_evidence(journal: Journal, file: StudyFile | None, *, where: str, appro
     today = settings.model_dump(mode="json", exclude_unset=True)
     changed = [name for name in names if known[name].settings != settings_of(today, name)]
     missing = [name for name in wanted if name not in found]
+    setups = {name: journal.preparation(name, known[name].fingerprint) for name in names}
     return Evidence(
         record=record,
         file=settings,
         approaches={name: known[name] for name in names},
         results={name: found[name] for name in names},
-        setups={name: journal.preparation(name, known[name].fingerprint) for name in names},
+        setups=setups,
+        cascades=cascade_uses({name: known[name] for name in names}, setups, journal),
+        forgotten=_forgotten(record, setups, journal),
         fields=field_rows(journal.field_verdicts(fingerprints, split="test")),
         steps={name: [step for step in steps if step.approach == name] for name in names},
         drops={drop.approach: drop for drop in journal.drops() if fingerprints.get(drop.approach) == drop.fingerprint},
@@ -162,7 +175,7 @@ def score_evidence(evidence: Evidence, journal: Journal) -> Scores:
     retrieval = study_retrieval(
         evidence.file, evidence.approaches, evidence.setups, journal, models=evidence.record.models
     )
-    return replace(scores, fields=evidence.fields, retrieval=retrieval)
+    return replace(scores, fields=evidence.fields, retrieval=retrieval, cascades=evidence.cascades)
 
 
 def score_results(
@@ -204,6 +217,18 @@ def decide_evidence(evidence: Evidence) -> Decision:
     return Decision(verdict=verdict, notes=evidence.notes)
 
 
+def _forgotten(record: StudyRecord, setups: Mapping[str, Setup | None], journal: Journal) -> dict[str, Forgetting]:
+    """What is known of it, by approach."""
+    known = {name: (record.approaches[name], setup.card or {}) for name, setup in setups.items() if setup is not None}
+    found = {
+        name: forgetting_of(
+            name, one.fingerprint, card, journal, endpoint=one.endpoint, file=record.file, models=record.models
+        )
+        for name, (one, card) in known.items()
+    }
+    return {name: one for name, one in found.items() if one is not None}
+
+
 def terms_of(file: StudyFile) -> dict[str, Any]:
     """What a race weighs besides outcomes: the money and the goal."""
     return file.model_dump(mode="json", include={"money", "goal"}, exclude_unset=True)
@@ -223,8 +248,9 @@ def no_such_approach(names: Sequence[str], known: Iterable[str], *, place: str =
     )
 
 
-def _price(file: StudyFile, endpoint: str | None) -> PriceSpec | None:
-    found = file.models.endpoints.get(endpoint or "")
+def _price(file: StudyFile, approach: ApproachRecord) -> PriceSpec | None:
+    """The price of the one endpoint it calls; a cascade over two has none that holds for all its calls."""
+    found = file.models.endpoints.get(approach.endpoints[0]) if len(approach.endpoints) == 1 else None
     return found.price_per_million if found else None
 
 

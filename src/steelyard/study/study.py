@@ -239,7 +239,8 @@ class Study:
 
         suffix = "" if form == "html" else f" --format {form}"
         with self._evidence(()) as (evidence, journal):
-            return render_report(evidence, journal, form=form, command=f"steelyard report {self.folder}{suffix}")
+            command = f"steelyard report {self.folder}{suffix}"
+            return render_report(evidence, journal, form=form, command=command, folder=self.folder)
 
     def _search(self, approach: str, budget_calls: int | None, budget_usd: float | None) -> tuple[Plan, OptimiseSpec]:
         """The approach as it is written, and what a search may try."""
