@@ -15,10 +15,12 @@ from steelyard.decision.verdict import Verdict
 from steelyard.engine.outcome import Outcome
 from steelyard.figures import Figure, Provenance
 from steelyard.measure.fields import FieldRow
+from steelyard.measure.forgetting import Forgetting
 from steelyard.measure.retrieval_report import RetrievalReport
 from steelyard.measure.scorecard import Comparison, Scorecard
 from steelyard.measure.segments import SegmentTables
 from steelyard.models.calls import Message
+from steelyard.report.learning_curves import CurveShown
 from steelyard.task.field_scorers import FieldScore
 
 
@@ -110,6 +112,8 @@ class SetupRow:
     card: tuple[tuple[str, str], ...] = ()
     """Tuning card in brief: label and text."""
     parity: Parity | None = None
+    forgetting: Forgetting | None = None
+    """What a tuned model forgot; the card says it in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,6 +211,8 @@ class ReportContent:
     """What is right field by field, where an output has several."""
     retrieval: RetrievalReport | None = None
     """Were sources found and used; `None` for a study without documents."""
+    curves: tuple[CurveShown, ...] = ()
+    """Learning curves that were measured of these approaches."""
 
     @property
     def focus(self) -> str | None:

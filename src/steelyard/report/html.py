@@ -8,6 +8,8 @@ policy in the page forbids whatever is not its own style sheet.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from steelyard.report import format as numbers
 from steelyard.report import table
 from steelyard.report.content import ReportContent
 from steelyard.report.fields import FIELDS_LEAD, REVIEW_LEAD, compared_fields, fault_words, field_grid, value_text
+from steelyard.report.learning_curves import LEAD, CurveShown, by_approach, curves_svg
 from steelyard.report.pairs import pair_rows
 from steelyard.report.plot import plot_svg, plottable
 from steelyard.report.retrieval_sections import retrieval_sections
@@ -58,6 +61,8 @@ def render_html(content: ReportContent) -> str:
         fields_lead=FIELDS_LEAD,
         review_lead=REVIEW_LEAD,
         retrieval_sections=retrieval_sections(content.retrieval) if content.retrieval is not None else (),
+        curves_lead=LEAD,
+        learning_curves=[_drawn(place, *one) for place, one in enumerate(by_approach(content.curves).items())],
         judged=[card for card in content.scorecards if card.success_with_judge.value is not None],
         factor_names=list(dict.fromkeys(name for row in content.verdict.factors for name in row.cells)),
         priced=[ledger for ledger in economics.ledgers if ledger.lines],
@@ -128,6 +133,25 @@ def _template() -> Template:
 def _harmless(value: Any) -> Any:  # noqa: ANN401 - whatever an expression of the template gives
     # Not strings alone: a provenance, too, becomes text here and can hold words of a study file.
     return value if isinstance(value, Markup) else visible(str(value))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _DrawnCurves:
+    """The learning curves of one approach, for the template."""
+
+    approach: str
+    curves: Sequence[CurveShown]
+    wide: Markup
+    narrow: Markup
+
+
+def _drawn(place: int, approach: str, curves: Sequence[CurveShown]) -> _DrawnCurves:
+    return _DrawnCurves(
+        approach=approach,
+        curves=curves,
+        wide=curves_svg(curves, width=820, height=380, id_prefix=f"curves-{place}"),
+        narrow=curves_svg(curves, width=358, height=340, id_prefix=f"curves-narrow-{place}"),
+    )
 
 
 def _sweep_svg(content: ReportContent, *, width: int, height: int, id_prefix: str) -> Markup:

@@ -27,6 +27,7 @@ def report_json(content: ReportContent) -> dict[str, Any]:
         "segments": None if content.segments is None else _plain(content.segments.to_json()),
         "fields": _plain([row.to_json() for row in content.fields]),
         "retrieval": None if content.retrieval is None else _plain(content.retrieval.to_json()),
+        "learning_curves": _plain(content.curves),
         "worst_cases": _plain(content.worst_cases),
         "data": {
             "split_counts": _plain(content.split_counts),

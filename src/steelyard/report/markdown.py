@@ -22,6 +22,7 @@ from steelyard.report.format import (
     shown,
 )
 from steelyard.report.markdown_cases import field_section, worst_case_section
+from steelyard.report.markdown_curves import learning_curve_section
 from steelyard.report.markdown_money import money_sections
 from steelyard.report.markdown_retrieval import retrieval_section
 from steelyard.report.markup import bullets, cell, code, escape, folded, legend, table
@@ -48,6 +49,7 @@ def render_markdown(content: ReportContent) -> str:
         *_scores(content),
         *field_section(content),
         *retrieval_section(content),
+        *learning_curve_section(content),
         *_factors(content),
         *_gates(content),
         *money_sections(content),

@@ -33,6 +33,8 @@ class Curve:
     tuner: str
     is_own: bool
     """Whether it is the approach's own tuner; else it only shows the shape."""
+    fingerprint: str | None
+    """Of the approach with all its labels; `None` where that was not trained."""
     judged: str
     curve: LearningCurve
     costs: tuple[Cost, ...]
@@ -81,6 +83,7 @@ class Curve:
             "needed": None if curve.needed is None else curve.needed.to_json(),
             "worth": None if self.worth is None else self.worth.to_json(),
             "left_out": list(self.left_out),
+            "sentences": [line.strip() for line in _conclusions(self)],
         }
 
     def __str__(self) -> str:
@@ -103,6 +106,7 @@ class Curves:
         return {
             "schema": SCHEMA,
             "approach": self.approach,
+            "fingerprint": next((curve.fingerprint for curve in self.curves if curve.is_own), None),
             "file": str(self.file),
             "curves": [curve.to_json() for curve in self.curves],
             "left_out": list(self.left_out),
@@ -123,9 +127,14 @@ _NAMES = {"head": "head", "lora": "LoRA"}
 
 
 def _lines(found: Curve) -> Iterator[str]:
-    curve = found.curve
-    yield f"judged on {curve.n_cases:,} dev cases: {found.judged}"
+    yield f"judged on {found.curve.n_cases:,} dev cases: {found.judged}"
     yield from _table(found)
+    yield from _conclusions(found)
+
+
+def _conclusions(found: Curve) -> Iterator[str]:
+    """Everything but the table, for a terminal and for a report."""
+    curve = found.curve
     yield from (f"left out: {one}" for one in found.left_out)
     yield _luck(found)
     yield from _fit(curve)

@@ -11,9 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import quote
 
 import numpy as np
 
@@ -34,6 +32,7 @@ from steelyard.errors import InputError, Problem
 from steelyard.figures import Figure, Provenance, unknown, weakest
 from steelyard.measure.results import Floats, Ints
 from steelyard.measure.scoring import in_ladder_order, task_costs
+from steelyard.study.curve_file import FOLDER, curve_file
 from steelyard.study.curve_points import N_TIMED, HeadLearner, Learner, LoraLearner, write_whole
 from steelyard.study.curve_results import Cost, Curve, Curves
 from steelyard.study.running import Plan, compute_price, plan_run
@@ -51,7 +50,6 @@ FEWEST_CASES: Final = 10
 """Smaller parts teach nothing that could be measured."""
 DRAWS: Final = {"head": 3, "lora": 1}
 """Draws of labels at each size below all of them, where nothing else is said: a head takes seconds, a LoRA minutes."""
-FOLDER: Final = Path(".steelyard") / "curves"
 
 Tuner = Literal["own", "head", "both"]
 
@@ -98,12 +96,6 @@ def curve_of(
         found = Curves(approach=approach, curves=tuple(curves), left_out=tuple(left_out), file=curve_file(approach))
         write_whole(study.folder / found.file, json.dumps(found.to_json(), indent=2) + "\n")
     return found
-
-
-def curve_file(approach: str) -> Path:
-    """Where the last curve of an approach is kept, relative to the study folder."""
-    name = "%2E" * len(approach) if set(approach) <= {"."} else quote(approach, safe="")
-    return FOLDER / f"{name}.json"
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
@@ -185,6 +177,7 @@ def _measure(
     return Curve(
         tuner=learner.tuner,
         is_own=is_own,
+        fingerprint=last.prepared.approach.fingerprint if is_own and last.share == 1 else None,
         judged=learner.judged,
         curve=curve,
         costs=tuple(_cost(same) for same in by_size),

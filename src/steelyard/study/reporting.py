@@ -18,6 +18,7 @@ from steelyard.engine.journal import Journal
 from steelyard.engine.outcome import Outcome
 from steelyard.errors import Problem, StorageFailed
 from steelyard.figures import MEASURED, Figure, Provenance, unknown
+from steelyard.measure.forgetting import Forgetting
 from steelyard.measure.intervals import wilson
 from steelyard.measure.segments import segment_tables
 from steelyard.models.calls import Attempt, ChatRequest
@@ -35,6 +36,7 @@ from steelyard.report.content import (
     WorstCase,
     choose_worst_cases,
 )
+from steelyard.report.forgetting import forgetting_facts
 from steelyard.report.format import money
 from steelyard.study import local_model
 from steelyard.study.curve_file import read_curves
@@ -121,7 +123,10 @@ def build_content(evidence: Evidence, journal: Journal, *, command: str) -> Repo
         data_notes=(*record.notes, *evidence.notes),
         split_counts=record.split_counts,
         test_looks=max((journal.looks(name) for name in evidence.approaches), default=0),
-        setup=tuple(_setup_row(one, evidence.setups[name], journal) for name, one in evidence.approaches.items()),
+        setup=tuple(
+            _setup_row(one, evidence.setups[name], journal, evidence.forgotten.get(name))
+            for name, one in evidence.approaches.items()
+        ),
         method=Method(
             seeds={"split": file.cases.split.seed, "bootstrap": 0},
             package_version=record.package_version,
@@ -237,7 +242,9 @@ def _price_from(endpoint: str, file: StudyFile) -> Provenance:
 # Setup
 
 
-def _setup_row(one: ApproachRecord, setup: Setup | None, journal: Journal) -> SetupRow:
+def _setup_row(
+    one: ApproachRecord, setup: Setup | None, journal: Journal, forgotten: Forgetting | None
+) -> SetupRow:
     if setup is None:
         because = "no preparation was recorded"
         return SetupRow(
@@ -256,8 +263,9 @@ def _setup_row(one: ApproachRecord, setup: Setup | None, journal: Journal) -> Se
         cost_usd=cost,
         n_examples=setup.n_examples,
         reused=setup.reused,
-        card=tuple(card_lines({**card, **searched})),
+        card=(*card_lines({**card, **searched}), *(forgetting_facts(forgotten) if forgotten is not None else ())),
         parity=parity_of(one.name, one.fingerprint, card, journal),
+        forgetting=forgotten,
     )
 
 
