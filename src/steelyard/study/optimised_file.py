@@ -29,7 +29,7 @@ def found_for(approach: str, file: StudyFile, task: Task, material: Material) ->
         spec.model_dump(mode="json", exclude={"optimise"}),
         task.digest(),
         endpoint.model_dump(mode="json", include={"base_url", "model", "extra_body"}) if endpoint else None,
-        file.models.local.gguf if spec.model == "local" else None,
+        file.models.local.folder or file.models.local.gguf if spec.model == "local" else None,
         [sorted(case.digest() for case in cases) for cases in (material.splits.train, material.splits.dev)],
     ]
     if spec.knowledge is not None and file.knowledge is not None:
