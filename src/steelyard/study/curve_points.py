@@ -152,7 +152,8 @@ class LoraLearner:
     tuner: str = "lora"
     judged: str = (
         "exact match, teacher-forced: right where greedy decoding would write the wanted answer token for token;"
-        " another way to write it counts as wrong"
+        " another way to write it counts as wrong. Fewer labels are fewer steps too (epochs are those of study.yaml), so"
+        " a part of the rise is more training"
     )
 
     @cached_property
