@@ -18,6 +18,7 @@ COMMANDS = {
     "decide": ("steelyard.cli.decide", "Gates, ledger and verdict."),
     "recheck": ("steelyard.cli.recheck", "Whether the last verdict stands with today's prices, volumes and models."),
     "optimise": ("steelyard.cli.optimise", "Search for a better prompt or better retrieval on train and dev."),
+    "distill": ("steelyard.cli.distill", "Grow labels: a strong approach answers unlabelled inputs."),
     "tune": ("steelyard.cli.tune", "Look through training examples, train an approach, export it."),
     "retrieval": ("steelyard.cli.retrieval", "Index the documents of a study, and see what a question finds."),
     "whatif": ("steelyard.cli.whatif", "Ledger and verdict from summary figures, before any data."),
