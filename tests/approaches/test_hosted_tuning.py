@@ -457,7 +457,7 @@ def study_with_host(folder: Path, host: TuningServer, *, tuning_more: str = "", 
         endpoint="api_key_env: TUNING_API_KEY, max_retries: 0, timeout_s: 5",
         approaches=[
             "zero-shot: {model: stub}",
-            f"tuned: {{tuning: {{method: hosted, endpoint: stub, poll_seconds: 0.05, {price}{tuning_more}}}}}",
+            f"tuned: {{tuning: {{method: hosted, endpoint: stub, poll_seconds: 0.05, guard: 0, {price}{tuning_more}}}}}",
         ],
         more=more,
     )

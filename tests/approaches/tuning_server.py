@@ -35,6 +35,8 @@ class TuningServer:
     """Most entries of a list."""
     has_jobs_list: bool = True
     reply: str = "billing"
+    on_chat: Callable[[str, str], str | None] = lambda model, said: None
+    """What a model answers to the last thing said; `None` for `reply`."""
     on_create: Callable[[], None] = lambda: None
     """Called when a job has been made, before that is answered."""
     on_poll: Callable[[], None] = lambda: None
@@ -209,8 +211,10 @@ class _Handler(BaseHTTPRequestHandler):
                 state.jobs[pieces[2]]["status"] = "cancelled"
                 return 200, state.jobs[pieces[2]]
             case "POST /chat/completions":
-                state.models_asked[json.loads(content)["model"]] += 1
-                message = {"role": "assistant", "content": state.reply}
+                asked = json.loads(content)
+                state.models_asked[asked["model"]] += 1
+                said = state.on_chat(asked["model"], asked["messages"][-1]["content"])
+                message = {"role": "assistant", "content": state.reply if said is None else said}
                 usage = {"prompt_tokens": 20, "completion_tokens": 2}
                 return 200, {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
         return 404, {"error": {"message": f"no route {route}"}}

@@ -15,7 +15,7 @@ from steelyard.study.tuning import tune_approach
 
 LIMIT = 6
 LORA = "tuned-lora: {tuning: {method: lora, max_examples: 1200}}"
-SMALL_LORA = "tuned-lora: {tuning: {method: lora, max_examples: 96, layers: 4}}"
+SMALL_LORA = "tuned-lora: {tuning: {method: lora, max_examples: 96, layers: 4, guard: 12}}"
 
 
 @pytest.fixture(scope="module")
