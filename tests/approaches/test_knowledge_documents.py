@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import zipfile
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
@@ -367,14 +368,19 @@ def test_loops_of_links_end_and_links_that_lead_out_are_not_followed(tmp_path: P
     (docs / "away").symlink_to(tmp_path / "elsewhere")
     (docs / "again.md").symlink_to(docs / "a.md")
     (docs / "broken.md").symlink_to(docs / "nothing.md")
+    (docs / "one.md").symlink_to(docs / "other.md")
+    (docs / "other.md").symlink_to(docs / "one.md")
     if hasattr(os, "mkfifo"):  # reading one would wait for ever
         os.mkfifo(docs / "pipe.md")
     found = read(study)
     assert [document.text for document in found.documents] == ["inside"]
-    assert (
-        sorted(problem.what for problem in found.skipped)
-        == ["the link leads out of the study folder and was not followed"] * 2
-    )
+    assert Counter(problem.what for problem in found.skipped) == {
+        "the link leads out of the study folder and was not followed": 2,
+        "the link leads nowhere, or in a circle": 3,
+    }
+    (study / "circle").symlink_to(study / "circle")
+    with pytest.raises(InputError, match="there is no 'circle'"):
+        find_files(KnowledgeSpec(documents=["circle"]), study)
 
 
 def test_a_folder_outside_the_study_is_refused(tmp_path: Path) -> None:

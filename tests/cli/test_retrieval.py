@@ -55,7 +55,10 @@ def test_index_then_search(handbook: Path) -> None:
     assert found(handbook, "days of leave", "--as-of", "2023-06-01") == ["leave-2023"]
     assert "docs/pay.md" in found(handbook, "pay bands", "--access", "hr", "--k", "2")
     assert "docs/pay.md" not in found(handbook, "pay bands")
-    text = steelyard("retrieval", "search", handbook, "days of leave").out
+    ran = steelyard("retrieval", "search", handbook, "days of leave")
+    assert "access tags which were not given: 'hr' (1)" in ran.err
+    assert "access tags" not in steelyard("retrieval", "search", handbook, "days", "--access", "hr").err
+    text = ran.out
     assert "1. Leave (from 2024-01-01)\n   leave-2024#1\n   score " in text
     assert "full text rank 1" in text
     assert "dense rank 1" in text

@@ -58,8 +58,10 @@ def search(
     found = search_documents(steelyard.load(folder), question, as_of=day, k=k, access=access, rerank=rerank)
     if as_json:
         print_json(found.to_json())
-    else:
-        print_plain(str(found))
+        return
+    print_plain(str(found))
+    if found.access_note is not None:
+        say(f"note: {found.access_note}")
 
 
 @command.command("freshness")

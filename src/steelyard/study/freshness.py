@@ -124,6 +124,8 @@ class Freshness:
         return f"{seconds}\n{self._on_stale()}"
 
     def _on_stale(self) -> str:
+        if not self.n_versions:
+            return "no document has dated versions, so which old answers changes made wrong cannot be said"
         if not self.stale:
             return f"{self.n_versions:,} dated changes made no answer of the cases wrong"
         changed = len({one.newer for one in self.stale})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,8 @@ class Searched:
     question: str
     as_of: date | None
     passages: tuple[Passage, ...]
+    unseen: Mapping[str, int] = field(default_factory=dict)
+    """By access tag that was not given: documents that ask for it, and so were not searched."""
 
     def to_json(self) -> dict[str, Any]:
         """The shape `steelyard.retrieval-search/1`."""
@@ -76,7 +79,16 @@ class Searched:
             "question": self.question,
             "as_of": self.as_of.isoformat() if self.as_of is not None else None,
             "passages": [passage.to_json() for passage in self.passages],
+            "unseen": dict(self.unseen),
         }
+
+    @property
+    def access_note(self) -> str | None:
+        """Which documents were not searched because of who asks; `None` where all were."""
+        if not self.unseen:
+            return None
+        tags = ", ".join(f"{tag!r} ({n:,})" for tag, n in self.unseen.items())
+        return f"documents were not searched that ask for access tags which were not given: {tags}"
 
     def __str__(self) -> str:
         if not self.passages:
@@ -139,7 +151,8 @@ def search_documents(
         found = index.search(question, settings, as_of=as_of, access=access)
     if rerank is not None:
         found = rerank_passages(study, rerank, question, found)[: k or SearchSettings().k]
-    return Searched(question=question, as_of=as_of, passages=tuple(found))
+    missing = Counter(tag for one in index.documents for tag in one.facts.access if tag not in access)
+    return Searched(question=question, as_of=as_of, passages=tuple(found), unseen=dict(sorted(missing.items())))
 
 
 def knowledge_of(study: Study) -> KnowledgeSpec:

@@ -68,7 +68,7 @@ def find_files(spec: KnowledgeSpec, study: Path) -> Found:
     for position, written in enumerate(spec.documents):
         where = f"study.yaml:knowledge.documents.{position}"
         start = study / written
-        real = start.resolve()
+        real = _real(start)
         if not real.is_relative_to(root):
             hint = "copy the documents into the folder; a link to them does not do"
             problems.append(Problem(what=f"{written!r} lies outside the study folder", where=where, hint=hint))
@@ -145,6 +145,11 @@ def _name(path: Path, study: Path) -> str:
     return os.path.normpath(path.relative_to(study)).replace(os.sep, "/")
 
 
+def _real(path: Path) -> Path:
+    """Where a path really lies; one that is a circle of links stays as it is, where `Path.resolve` would raise."""
+    return Path(os.path.realpath(path))
+
+
 def _walk(start: Path, root: Path, seen: set[Path], skipped: list[Problem]) -> Iterator[Path]:
     """Files below a folder: real ones first, so that a file and a link to it come out as the file."""
     links: list[Path] = []
@@ -155,10 +160,14 @@ def _walk(start: Path, root: Path, seen: set[Path], skipped: list[Problem]) -> I
             path, real = queue.pop()
         else:
             path = links.pop(0)
-            real = path.resolve()
+            real = _real(path)
             if not real.is_relative_to(root):
                 what = "the link leads out of the study folder and was not followed"
                 skipped.append(Problem(what=what, where=str(path), hint="copy the document into the folder"))
+                continue
+            if not real.exists():
+                what = "the link leads nowhere, or in a circle"
+                skipped.append(Problem(what=what, where=str(path), hint="remove it"))
                 continue
         if real in seen:
             continue
