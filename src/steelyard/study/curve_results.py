@@ -204,14 +204,9 @@ def _needed(need: Need, n_labels: int) -> str:
 
 
 def _worth(worth: LabelWorth) -> Iterator[str]:
-    free = worth.n_more - worth.n_to_label
-    there = f" ({free:,} of them are labelled already)" if free else ""
     training = "unknown" if worth.training_usd.value is None else money(worth.training_usd.value)
     yield f"is it worth labelling more? {worth.answer}: {worth.because}"
-    yield (
-        f"  cost of {worth.n_more:,} more labels{there}: {worth.hours.value or 0:.1f} h of labelling,"
-        f" {money(worth.labelling_usd.value or 0.0)}; training {training} more"
-    )
+    yield f"  cost of {worth.n_more:,} more labels: {_labelling(worth)}; training {training} more"
     gain = worth.successes_per_month
     if gain.value is not None:
         yield f"  gain: {gain.value:,.0f} more successful tasks a month{_reach(gain, 'count')}"
@@ -224,6 +219,14 @@ def _worth(worth: LabelWorth) -> Iterator[str]:
     elif balance.low is not None and balance.high is not None:
         yield f"  balance over the horizon: from {money(balance.low)} without any gain to {money(balance.high)} at most"
     yield from (f"  what would change it: {one}" for one in worth.would_change)
+
+
+def _labelling(worth: LabelWorth) -> str:
+    free = worth.n_more - worth.n_to_label
+    if not worth.n_to_label:
+        return "nothing, all of them are labelled already (raise tuning.max_examples)"
+    there = f", {free:,} of them being labelled already" if free else ""
+    return f"{worth.hours.value or 0:.1f} h of labelling, {money(worth.labelling_usd.value or 0.0)}{there}"
 
 
 def _reach(figure: Figure, unit: Any) -> str:  # noqa: ANN401 - a unit of the report
