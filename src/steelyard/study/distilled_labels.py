@@ -99,7 +99,7 @@ def keep_labels(path: Path, study: Study, taught: Taught, labels: Labels, cost_u
     task = study.task
     earlier = (
         read_distilled(path, input_fields=task.input_fields, expected_fields=task.expected_fields)
-        if path.exists() and path.stat().st_size
+        if path.exists()
         else []
     )
     everything = [*(case for case in earlier if case.id not in labels.asked), *labels.cases]
@@ -110,6 +110,9 @@ def keep_labels(path: Path, study: Study, taught: Taught, labels: Labels, cost_u
         for case, is_its_own in zip(everything, its_own, strict=True)
     ]
     try:
+        if not lines:
+            path.unlink(missing_ok=True)
+            return 0
         new = path.with_name(f".{path.name}.new")
         new.write_bytes(b"".join(lines))
         new.replace(path)

@@ -83,7 +83,7 @@ def curve_of(
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
     plan = _plan_without_test(study, approach)
     with study_lock(study.folder), counting_money(study) as till:
-        ground = ground_of(plan, approach, say, till)
+        ground = ground_of(plan, approach, say, till).without_distilled()  # the curve is of labels that people give
         refuse_untrainable({approach: ground.spec}, file=study.file, task=study.task, train=plan.material.splits.train)
         curves: list[Curve] = []
         left_out: list[str] = []

@@ -128,7 +128,9 @@ class Search:
         n_done = [now.dropped.get(i, now.n_cases) if i < n_compared else 0 for i in range(len(self._entered))]
         rows = [self._rows(i, n) for i, n in enumerate(n_done)]
         asked = [self._all_rows(one, split="train") for one in self._entered]
-        trial_rows = [row for rows_of_one in asked for row in rows_of_one]
+        # What it was asked as a teacher, of cases without a label, was no trial.
+        labelled = {case.id for case in self._bench.train}
+        trial_rows = [row for rows_of_one in asked for row in rows_of_one if row["case_id"] in labelled]
         trial_usd = cost_of(trial_rows)
         return Optimised(
             approach=self._name,

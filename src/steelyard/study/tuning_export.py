@@ -140,5 +140,8 @@ def _facts(card: Mapping[str, Any]) -> list[str]:
             facts.append(f"SHA-256 of the base it was trained on: {base['sha256']}")
     if card.get("data_digest"):
         facts.append(f"Data digest: {card['data_digest']}")
+    if distilled := card.get("distilled"):
+        notes = "; ".join(f"{name}: {', '.join(said)}" for name, said in distilled["licences"].items())
+        facts.append(f"{distilled['n']:,} labels were distilled from a teacher. Licence of its answers: {notes}")
     facts.append("The training files hold inputs of train cases as they are, personal data included.")
     return facts

@@ -39,6 +39,10 @@ class Ground:
     prompt: PromptOf | None
     """`None` for a head, which is asked nothing."""
 
+    def without_distilled(self) -> Ground:
+        """The same with labels of people alone."""
+        return replace(self, bench=replace(self.bench, distilled=()))
+
     @property
     def learnt(self) -> Workbench:
         """The bench with all that is learned from in the place of the train split: labels of people, then of teachers."""
