@@ -166,7 +166,10 @@ def _table(found: Curve) -> Iterator[str]:
 def _luck(found: Curve) -> str:
     luck = found.curve.luck
     if luck is None:
-        return "each size was drawn once: the luck of which labels are drawn is not in the forecast (--seeds 3 measures it)"
+        return (
+            "each size was drawn once: the luck of which labels are drawn is not in the forecast, whose intervals are too"
+            " narrow by that (--seeds 3 measures it)"
+        )
     return f"success differs by {100 * luck:.1f} points (standard deviation) between draws of equal size"
 
 
