@@ -392,3 +392,10 @@ def test_last_years_answers_are_outdated_where_something_changed(shared_data: Pa
     assert stale.n == len(expected) > 100
     assert stale.current.value == pytest.approx(sum(expected) / len(expected))
     assert stale.outdated.value == pytest.approx(1 - sum(expected) / len(expected))
+
+
+def test_a_difference_that_rests_on_a_single_case_is_not_shown() -> None:
+    found = crossed([*(row(number) for number in range(9)), row("missed", 0, **MISSED)])
+    assert (found.right_if_found.value, found.right_if_missed.value) == (1.0, 0.0)
+    assert found.difference.value is None
+    assert found.difference.unknown_because == "too few cases were found or missed to compare them"

@@ -215,7 +215,7 @@ def _crossed(approach: str, cases: Sequence[CaseRows], level: Level, need: Need,
 
 
 def _difference(one: Figure, other: Figure) -> Figure:
-    """Of two rates on different cases.
+    """Of two rates on different cases; nothing where one of them rests on too few for an interval.
 
     Source: Newcombe (1998), Statistics in Medicine 17, 873-890, method 10.
     """
@@ -224,7 +224,7 @@ def _difference(one: Figure, other: Figure) -> Figure:
     ends = [one.low, one.high, other.low, other.high]
     known = [end for end in ends if end is not None]
     if len(known) < len(ends):
-        return Figure(value=one.value - other.value)
+        return unknown("too few cases were found or missed to compare them")
     low, high = combined(one.value, Interval(*known[:2]), other.value, Interval(*known[2:]), correlation=0.0)
     return Figure(value=one.value - other.value, low=low, high=high)
 

@@ -88,7 +88,7 @@ def _rankings(rows: Sequence[RankingRow]) -> tuple[Grid, ...]:
     recall = _grid(
         ("cases", "sources\na case", *(f"recall\n@{k}" for k in ks)),
         [_line(row.approach, (f"{row.n:,}", count(row.n_retrieved)), *row.recall) for row in rows],
-        "share of a case's gold sources among the first k, mean; with 95% intervals",
+        "share of a case's gold sources among the first k, mean; with 95% intervals, where there are cases enough for one",
     )
     order = _grid(
         ("cases", "MRR", *(f"{name}\n@{ks[-1]}" for name in ("nDCG", "hit", "precision"))),
