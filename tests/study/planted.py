@@ -95,14 +95,12 @@ def write(
     folder: Path, models: Models, *, cascade: str = "first: small, then: big", more: Sequence[str] = (), n: int = 400
 ) -> Path:
     """Two approaches and the cascade over them."""
+    price = "price_per_million: {input: 100, output: 200}"
     return write_study(
         folder,
         models.unsure.url,
         rows=ROWS[:n],
-        others=[
-            f"dear: {{base_url: '{models.strong.url}', model: m2, max_retries: 0,"
-            " price_per_million: {input: 100, output: 200}}"
-        ],
+        others=[f"dear: {{base_url: '{models.strong.url}', model: m2, max_retries: 0, {price}}}"],
         approaches=(
             "small: {model: stub, prompt: {confidence: true}}",
             "big: {model: dear}",
