@@ -32,7 +32,7 @@ BOUND_S = 120.0
 PEER_C = replace(C, n_cases=2_000)
 """Workload C for peers: a tenth of the cases, since all of them would take some peers many minutes."""
 
-Section = Literal["engine", "cli", "workflow", "scale", "retrieval", "coverage", "decision", "peers"]
+Section = Literal["engine", "cli", "workflow", "scale", "retrieval", "tuning", "coverage", "decision", "peers"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 """In the order in which they run: what is timed comes first, and peers, who have no limits, last."""
 
@@ -110,6 +110,11 @@ def checks_of(section: Section) -> list[Check]:
 
         _say("recall on real questions, then 100,000 made-up chunks ...")
         return retrieval.section()
+    if section == "tuning":
+        from benchmarks import tuning
+
+        _say("a LoRA from 1,200 labelled cases, a plain loop beside it, and serving three adapters ...")
+        return tuning.section()
     if section == "coverage":
         from benchmarks import coverage
 
