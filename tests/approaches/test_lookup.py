@@ -240,7 +240,7 @@ async def test_what_takes_long_does_not_hold_up_other_cases(tmp_path: Path) -> N
             return super().embed(texts)
 
     class OverANetwork(KnowledgeIndex):
-        waits = True  # type: ignore[assignment]
+        waits = True
 
     here = replace(index, embed=Noting())
     far = OverANetwork(**{one.name: getattr(here, one.name) for one in fields(here)})

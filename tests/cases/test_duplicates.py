@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,19 @@ def test_overlap_of_real_train_and_test_files(shared_data: Path) -> None:
     undeclared = [case(c.id, str(c.input["text"]), str((c.expected or {})["label"])) for c in cases]
     splits = split_cases(undeclared, CasesSpec(file="").split, groups=result.groups)
     assert find_leakage(splits, result.groups) == ()
+
+
+def test_the_same_question_on_another_day_or_by_somebody_else_is_no_conflict() -> None:
+    """Documents change and are not for everybody, so answers may; two answers on one day to one asker conflict."""
+    asked = case("1", "how many days of leave are there", "25")
+    later = replace(case("2", "how many days of leave are there", "28"), time="2026-01-01", question="leave")
+    earlier = replace(later, id="3", expected={"label": "27"}, time="2025-01-01")
+    manager = replace(earlier, id="4", expected={"label": "30"}, access=("managers",))
+    assert not audit([later, earlier, manager], validate_expected=no_fault).conflicts
+    doubted = replace(earlier, id="5", expected={"label": "26"})
+    result = audit([later, earlier, doubted, manager], validate_expected=no_fault)
+    assert len(result.conflicts) == 1
+    said = next(found.what for found in findings(result) if "another expected output" in found.what)
+    assert "'5'" in said
+    assert "'3'" in said
+    assert audit([asked, replace(asked, id="6", expected={"label": "24"})], validate_expected=no_fault).conflicts

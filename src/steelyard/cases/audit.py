@@ -5,9 +5,10 @@ None of it stops a study by itself; real production data has all of it. `finding
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -38,7 +39,8 @@ class DuplicateGroup:
     kind: Literal["exact", "near"]
     cases: tuple[Case, ...]
     is_conflicting: bool
-    """Whether their expected outputs differ, where they have one: at least one is wrong, or the task is ambiguous."""
+    """Whether their expected outputs differ, where they have one: at least one is wrong, or the task is ambiguous. The same
+    question on another day, or by somebody who may read other documents, may well have another answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,10 +149,16 @@ def findings(audit: Audit) -> tuple[Problem, ...]:
 
 def _group(kind: Literal["exact", "near"], cases: Sequence[Case], positions: Sequence[int]) -> DuplicateGroup:
     members = tuple(cases[position] for position in positions)
-    outputs = {
-        orjson.dumps(case.expected, option=orjson.OPT_SORT_KEYS) for case in members if case.expected is not None
-    }
-    return DuplicateGroup(kind=kind, cases=members, is_conflicting=len(outputs) > 1)
+    outputs: defaultdict[object, set[bytes]] = defaultdict(set)
+    for case in members:
+        if case.expected is not None:
+            outputs[_asked_by(case)].add(orjson.dumps(case.expected, option=orjson.OPT_SORT_KEYS))
+    return DuplicateGroup(kind=kind, cases=members, is_conflicting=any(len(found) > 1 for found in outputs.values()))
+
+
+def _asked_by(case: Case) -> tuple[str | None, frozenset[str]]:
+    """When and by whom a case is asked, as far as answers depend on it."""
+    return (case.time if case.question is not None else None), frozenset(case.access)
 
 
 def _name(group: DuplicateGroup) -> str:
@@ -170,8 +178,13 @@ def _invalid_expected(
 
 
 def _conflict(group: DuplicateGroup) -> Problem:
-    first = next(case for case in group.cases if case.expected is not None)
-    other = next(case for case in group.cases if case.expected not in (None, first.expected))
+    first, other = next(
+        (one, other)
+        for one, other in combinations(group.cases, 2)
+        if None not in (one.expected, other.expected)
+        and one.expected != other.expected
+        and _asked_by(one) == _asked_by(other)
+    )
     what = f"case {other.id!r} has the same input as case {first.id!r} ({first.where}) but another expected output"
     return _about(what, other, "decide which of the two is right")
 

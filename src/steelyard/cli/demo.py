@@ -36,6 +36,7 @@ def command(name: str, quick: bool, folder: Path | None, quiet: bool, as_json: b
     """
     import steelyard
     from steelyard.studies import copy_study
+    from steelyard.study.freshness_table import freshness_parts
 
     folder = folder or Path(f"demo-{name}")
     if (folder / "study.yaml").exists() and steelyard.load(folder).file.study != name:
@@ -73,10 +74,8 @@ def command(name: str, quick: bool, folder: Path | None, quiet: bool, as_json: b
             }
         )
         return
-    print_text(*scores.renderables())
-    if freshness is not None:
-        print_plain(f"\n{freshness.summary}\n")
-    print_text(*decision.renderables())
+    measured = freshness_parts(freshness) if freshness is not None else []
+    print_text(*scores.renderables(), *measured, *decision.renderables())
     print_plain(f"report: {report}")
 
 
