@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from steelyard.approaches.retrieval.lookup import EndpointRerank
     from steelyard.approaches.retrieval.queries import QueryWriter
     from steelyard.approaches.retrieval.rerank import LateInteraction
+    from steelyard.approaches.workflow.flow import Flow
 
 
 def prepare(name: str, spec: ApproachSpec, bench: Workbench) -> Prepared:
@@ -54,8 +55,8 @@ def prepare(name: str, spec: ApproachSpec, bench: Workbench) -> Prepared:
 
         learnt = replace(bench, train=without_repeats(taught(bench, spec.tuning).train))
         prepared = prepare_head(name, spec.tuning, learnt)
-        setup = with_teachers(prepared.setup, training_cases(bench, spec.tuning), spec.tuning)
-        return replace(prepared, setup=setup)
+        labelled = [case for case in learnt.train if case.expected is not None]
+        return replace(prepared, setup=with_teachers(prepared.setup, labelled, spec.tuning))
     if spec.model == "none":
         return _prepare_nearest(name, spec.retrieval or RetrievalSpec(), bench)
     return _prepare_prompted(name, spec, bench)
@@ -109,11 +110,14 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
     if workflow is not None and (workflow.steps is not None or workflow.split is not None):
         from steelyard.approaches.workflow.prepare import prepare_flow
 
-        flow = prepare_flow(name, spec, workflow, asking, index_digest=index_digest)
+        # What was tuned stands in the digest of the adapter; how often it was kept on the way changes no answer.
+        untuned = spec.model_copy(update={"tuning": None})
+        flow = prepare_flow(name, untuned, workflow, asking, index_digest=index_digest, short=spec.tuning is not None)
         _refuse_unused_knowledge(name, asking, flow.questions)
         n_examples = max((len(one.prompting.fixed) for one in flow.questions), default=0)
         own = _setup(bench, seconds=max(0.0, time.perf_counter() - started), n_examples=n_examples)
-        return Prepared(approach=flow.approach, setup=_together([own, *setups]))
+        prepared = Prepared(approach=flow.approach, setup=_together([own, *setups]))
+        return _tuned_flow(name, spec, flow.approach, prepared, bench)
     question = asking.question(
         spec.prompt,
         bench.task,
@@ -163,6 +167,28 @@ def _prepare_prompted(name: str, spec: ApproachSpec, bench: Workbench) -> Prepar
         question=replace(question, adapter=adapter_digest),
     )
     return Prepared(approach=approach, setup=_together(setups), adapter=adapter, adapter_digest=adapter_digest)
+
+
+def _tuned_flow(name: str, spec: ApproachSpec, flow: Flow, untuned: Prepared, bench: Workbench) -> Prepared:
+    """A workflow with the adapter of its one question, where it is tuned."""
+    if not isinstance(spec.tuning, LoraTuningSpec):
+        return untuned
+    from steelyard.approaches.tuning.lora import prepare_adapter
+    from steelyard.approaches.workflow.learned import learned_question, with_adapter
+
+    where = f"study.yaml:approaches.{name}"
+    prompting = learned_question(flow, where=where).prompting
+    cases = training_cases(bench, spec.tuning)
+    tuned = prepare_adapter(
+        spec.tuning,
+        prompt=lambda case: prompting.converse(case).messages,
+        target=prompting.target,
+        bench=replace(bench, train=cases),
+        where=f"{where}.tuning",
+    )
+    setup = _together([untuned.setup, with_teachers(tuned.setup, cases, spec.tuning)])
+    approach = replace(with_adapter(flow, tuned.digest, where=where), levers=spec.levers)
+    return Prepared(approach=approach, setup=setup, adapter=tuned.path, adapter_digest=tuned.digest)
 
 
 def _knowledge(name: str, spec: ApproachSpec, facts: EndpointFacts, bench: Workbench) -> PreparedKnowledge | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.spec import ApproachSpec, RetrievalSpec
+from steelyard.approaches.workflow.learned import learned_question
 from steelyard.errors import InputError, Problem
 from steelyard.study.document_check import document_notes
 from steelyard.study.running import Plan, workbench
@@ -28,7 +29,9 @@ def check_approaches(plan: Plan) -> tuple[str, ...]:
         if spec.model == "none":
             continue
         try:
-            prepare(name, _without_preparation(spec), bench)
+            prepared = prepare(name, _without_preparation(spec), bench)
+            if spec.tuning is not None:
+                learned_question(prepared.approach, where=f"study.yaml:approaches.{name}")
         except InputError as error:
             problems += error.problems
     try:

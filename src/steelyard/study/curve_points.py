@@ -17,12 +17,12 @@ import numpy as np
 from steelyard.approaches.approach import Prepared
 from steelyard.approaches.examples import usable_examples
 from steelyard.approaches.prepare import prepare
-from steelyard.approaches.prompted import Prompted
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.tuning.head import HeadApproach
 from steelyard.approaches.tuning.head_answers import answer_space, judge_of, labels_of
 from steelyard.approaches.tuning.store import content_digest
 from steelyard.approaches.workbench import Workbench
+from steelyard.approaches.workflow.learned import learned_question
 from steelyard.cases.case import Case
 from steelyard.engine.writer import storage_failed
 from steelyard.measure.results import Floats
@@ -196,9 +196,8 @@ class LoraLearner:
         from steelyard.approaches.tuning.threads import shard_threads
         from steelyard.approaches.tuning.training import validate
 
-        assert isinstance(prepared.approach, Prompted)
         assert prepared.adapter is not None
-        prompting = prepared.approach.question.prompting
+        prompting = learned_question(prepared.approach, where="").prompting
         examples = tokenise(
             self.base, dev, lambda case: prompting.converse(case).messages, prompting.target, max_tokens=_WHOLE
         ).examples

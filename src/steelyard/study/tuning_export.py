@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.approaches.approach import Prepared
 from steelyard.approaches.lora_spec import LoraTuningSpec
-from steelyard.approaches.prompted import Prompted
+from steelyard.approaches.prompting import Prompting
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.tuning.configs import Recipe
 from steelyard.approaches.tuning.examples import choose, hold_out
@@ -23,6 +23,7 @@ from steelyard.approaches.tuning.exports import (
 from steelyard.approaches.tuning.head import HeadApproach
 from steelyard.approaches.tuning.head_export import write_head
 from steelyard.approaches.workbench import Workbench
+from steelyard.approaches.workflow.learned import learned_question
 from steelyard.cases.case import Case
 from steelyard.errors import Problem, StorageFailed
 from steelyard.models.weights import SMOLLM2_135M_INSTRUCT
@@ -64,8 +65,9 @@ def export_approach(
         facts = _facts(prepared.setup.card or {})
         if isinstance(prepared.approach, HeadApproach):
             _export_head(folder, prepared.approach)
-        elif isinstance(prepared.approach, Prompted):
-            facts += _export_prompted(folder, prepared, prepared.approach, spec, bench, cases, target)
+        else:
+            prompting = learned_question(prepared.approach, where=f"study.yaml:approaches.{approach}").prompting
+            facts += _export_prompted(folder, prepared, prompting, spec, bench, cases, target)
         write_readme(folder, approach=approach, facts=facts)
     except OSError as error:
         what = f"the export cannot be written ({error})"
@@ -91,14 +93,13 @@ def _export_head(folder: Path, approach: HeadApproach) -> None:
 def _export_prompted(
     folder: Path,
     prepared: Prepared,
-    approach: Prompted,
+    prompting: Prompting,
     spec: ApproachSpec,
     bench: Workbench,
     cases: Sequence[Case],
     target: TargetOf,
 ) -> list[str]:
     assert spec.tuning is not None
-    prompting = approach.question.prompting
     chosen = choose(cases, target, at_most=spec.tuning.max_examples, seed=spec.tuning.seed)
     examples = Examples(
         *(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from steelyard.approaches.asking import Asking
 from steelyard.approaches.prepare import prepare
-from steelyard.approaches.prompted import Prompted
 from steelyard.approaches.prompting import Prompting
 from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.tuning.taught import taught, training_cases
 from steelyard.approaches.workbench import Workbench
+from steelyard.approaches.workflow.flow import Flow
+from steelyard.approaches.workflow.learned import learned_question, learned_step
 from steelyard.cases.case import Case
 from steelyard.errors import InputError, Problem
 from steelyard.study.running import Plan, workbench
@@ -102,18 +103,17 @@ def deployed_prompting(name: str, spec: ApproachSpec, bench: Workbench) -> Promp
     """How a tuned approach says a case to its model, before anything is trained.
 
     Raises:
-        InputError: It asks in several steps, none of which is tuned.
+        InputError: It asks in several steps, and there is not one question to learn.
     """
+    where = f"study.yaml:approaches.{name}"
     plain = prepare(name, spec.model_copy(update={"tuning": None}), bench).approach
-    if not isinstance(plain, Prompted):
-        raise InputError(
-            Problem(
-                what="an approach that asks in several steps cannot be tuned",
-                where=f"study.yaml:approaches.{name}.workflow",
-                hint="leave out workflow.steps and workflow.split, or tuning",
-            )
-        )
-    prompting = plain.question.prompting
+    question, said = learned_question(plain, where=where), spec.prompt
+    if isinstance(plain, Flow):
+        assert spec.workflow is not None
+        assert spec.workflow.steps is not None, "the parts of a split are several questions"
+        step = learned_step(plain, where=where)
+        said = spec.workflow.steps[step].prompt or said
+    prompting = question.prompting
     asking = Asking(
         bench=bench,
         endpoint=spec.model,
@@ -121,5 +121,5 @@ def deployed_prompting(name: str, spec: ApproachSpec, bench: Workbench) -> Promp
         choose_examples=prompting.choose_examples,
         find_passages=prompting.find_passages,
     )
-    tuned = asking.question(spec.prompt, bench.task, where=f"study.yaml:approaches.{name}", short=True)
+    tuned = asking.question(said, question.task, where=where, short=True)
     return replace(prompting, text=tuned.prompting.text)

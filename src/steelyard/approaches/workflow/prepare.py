@@ -45,7 +45,13 @@ class PreparedFlow(NamedTuple):
 
 
 def prepare_flow(
-    name: str, spec: ApproachSpec, workflow: WorkflowSpec, asking: Asking, *, index_digest: str | None
+    name: str,
+    spec: ApproachSpec,
+    workflow: WorkflowSpec,
+    asking: Asking,
+    *,
+    index_digest: str | None,
+    short: bool = False,
 ) -> PreparedFlow:
     """Make a workflow ready.
 
@@ -55,6 +61,7 @@ def prepare_flow(
         workflow: Its workflow, with steps or a split.
         asking: What all its questions have in common.
         index_digest: Of the index of nearest examples, where it retrieves.
+        short: Leave instruction and labels out of default system messages, for a tuned model.
 
     Raises:
         InputError: A step names another that is not there, steps wait for each other in a circle, a field is unknown
@@ -71,7 +78,13 @@ def prepare_flow(
     }
     needs = _needs(steps, dict.fromkeys(waits_for_search, searched), where=where)
     builder = _Builder(
-        asking=asking, workflow=workflow, steps=steps, needs=needs, prompt=spec.prompt, searched=searched
+        asking=asking,
+        workflow=workflow,
+        steps=steps,
+        needs=needs,
+        prompt=spec.prompt,
+        searched=searched,
+        short=short,
     )
     placed: dict[str, PlacedStep] = {}
     problems: list[Problem] = []
@@ -131,6 +144,8 @@ class _Builder:
     needs: Mapping[str, tuple[str, ...]]
     prompt: PromptSpec
     searched: frozenset[str]
+    short: bool
+    """Whether instruction and labels are left out of default system messages, since a tuned model has learned them."""
     digests: dict[str, str] | None = None
 
     def build(self, name: str, spec: StepSpec, *, where: str) -> Step:
@@ -142,7 +157,15 @@ class _Builder:
             asked = task if spec.fields is None else _known_part(task, spec.fields, where)
             # What is searched for is written before anything can be shown.
             asking = replace(self.asking, find_passages=None) if name in self.searched else self.asking
-            question = asking.question(spec.prompt, asked, where=where, repairs=repairs, checks=spec.checks, steps=seen)
+            question = asking.question(
+                spec.prompt,
+                asked,
+                where=where,
+                repairs=repairs,
+                checks=spec.checks,
+                short=self.short,
+                steps=seen,
+            )
             return PromptStep(question=question, n_votes=spec.vote)
         if spec.query is not None:
             plain = replace(self.asking, choose_examples=None, find_passages=None)
@@ -155,7 +178,7 @@ class _Builder:
             return MergeStep(of=tuple(spec.merge))
         if spec.check is not None:
             question = self.asking.question(
-                self.prompt, task, where=where, repairs=repairs, checks=spec.checks, steps=seen
+                self.prompt, task, where=where, repairs=repairs, checks=spec.checks, short=self.short, steps=seen
             )
             return CheckStep(of=spec.check, question=question)
         if spec.route is not None:
