@@ -11,6 +11,7 @@ from steelyard.approaches.approach import Setup
 from steelyard.engine.journal import Journal
 from steelyard.figures import Figure
 from steelyard.measure.intervals import wilson
+from steelyard.report.format import money
 from steelyard.study.record import ApproachRecord
 
 
@@ -66,7 +67,35 @@ def cascade_uses(
     return tuple(found)
 
 
+def cascade_lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the card of a cascade says, label and text.
+
+    Args:
+        card: The part `cascade` of a setup card.
+    """
+    stated, mended = card["calibration"]["stated"], card["calibration"]["calibrated"]
+    points = card["curve"]
+    some = points[:: max(1, len(points) // _POINTS_SHOWN)]
+    shown = [_point(one) for one in (*some, *(points[-1:] if some[-1] is not points[-1] else ()))]
+    believed = (
+        f"{stated['n']:,} answers on dev, {stated['right']:.1%} right; stated confidence {stated['confidence']:.1%}"
+        f" (calibration error {stated['ece']:.3f}), calibrated {mended['confidence']:.1%} ({mended['ece']:.3f})"
+    )
+    return [
+        ("cascade", card["sentence"]),
+        ("calibration", believed),
+        ("below, goes on, right on dev, cost of a case", "; ".join(shown)),
+    ]
+
+
 # ---- private --------------------------------------------------------------------------------------------------------
+
+_POINTS_SHOWN = 10
+
+
+def _point(point: Mapping[str, Any]) -> str:
+    usd = "unknown" if point["cost_usd"] is None else money(point["cost_usd"])
+    return f"{point['threshold']:.2f}: {point['escalated']:.0%}, {point['success']:.1%}, {usd}"
 
 
 def _use(name: str, one: ApproachRecord, card: Mapping[str, Any], journal: Journal) -> CascadeUse:

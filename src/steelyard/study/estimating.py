@@ -71,6 +71,7 @@ def estimate_plan(plan: Plan) -> RunEstimate:
     return RunEstimate(
         estimate=estimate,
         untrained=untrained,
+        cascades=tuple(name for name in plan.cascades if name in plan.chosen),
         trainings=trainings,
         embedding=_embedding(plan, bench, unembedded),
         support=support,

@@ -39,6 +39,7 @@ from steelyard.report.content import (
 from steelyard.report.forgetting import forgetting_facts
 from steelyard.report.format import money
 from steelyard.study import local_model
+from steelyard.study.cascade_use import cascade_lines
 from steelyard.study.curve_file import read_curves
 from steelyard.study.file import StudyFile
 from steelyard.study.record import ApproachRecord
@@ -242,9 +243,7 @@ def _price_from(endpoint: str, file: StudyFile) -> Provenance:
 # Setup
 
 
-def _setup_row(
-    one: ApproachRecord, setup: Setup | None, journal: Journal, forgotten: Forgetting | None
-) -> SetupRow:
+def _setup_row(one: ApproachRecord, setup: Setup | None, journal: Journal, forgotten: Forgetting | None) -> SetupRow:
     if setup is None:
         because = "no preparation was recorded"
         return SetupRow(
@@ -256,7 +255,7 @@ def _setup_row(
         else unknown("no price of machine time is known")
     )
     card = setup.card or {}
-    searched = {"prompt_search": one.search["sentence"]} if one.search else {}
+    searched = {"prompt_search": one.search["sentence"]} if one.search and "cascade" not in card else {}
     return SetupRow(
         approach=one.name,
         seconds=Figure(value=setup.seconds, provenance=MEASURED),
@@ -302,6 +301,8 @@ def card_lines(card: Mapping[str, Any]) -> list[tuple[str, str]]:
         known = [str(base["licence"])] if base.get("licence") else []
         known += [f"SHA-256 {str(base['sha256'])[:12]}"] if base.get("sha256") else []
         lines.append(("base model", f"{base.get('name')} ({', '.join(known)})" if known else str(base.get("name"))))
+    if cascade := card.get("cascade"):
+        lines += cascade_lines(cascade)
     if distilled := card.get("distilled"):
         lines += _distilled_lines(distilled)
     for field, label in CARD_LABELS.items():

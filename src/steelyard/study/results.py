@@ -178,6 +178,8 @@ class RunEstimate:
     """Documents an endpoint has yet to embed; passages of them are not in the estimate."""
     support: SupportEstimate | None = None
     """What the judge of support is asked at most."""
+    cascades: tuple[str, ...] = ()
+    """Cascades, which are set on dev at the first run; how many cases go on in them is known only then."""
 
     def to_json(self) -> dict[str, Any]:
         """What `run --dry-run --json` prints."""
@@ -188,6 +190,7 @@ class RunEstimate:
             "needs_training": list(self.untrained),
             "trainings": [one.to_json() for one in self.trainings],
             "embedding": asdict(self.embedding) if self.embedding is not None else None,
+            "cascades": list(self.cascades),
             "support": asdict(self.support) if self.support is not None else None,
             "approaches": [
                 {
@@ -227,6 +230,11 @@ class RunEstimate:
                 f"embedded at the first run, not now: {embedding.n_texts:,} texts of the documents by"
                 f" {embedding.endpoint!r} in {embedding.n_calls:,} calls, about {embedding.tokens:,} tokens,"
                 f" {_usd(embedding.likely_usd)}; prompts of {', '.join(embedding.approaches)} are counted without passages"
+            )
+        if self.cascades:
+            lines.append(
+                f"set on dev at the first run: {', '.join(self.cascades)}; how many cases go on is known only then, so what"
+                " stands in the table is the most"
             )
         if (support := self.support) is not None:
             lines.append(
