@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import steelyard as steelyard_api
 from steelyard.engine.journal import Journal
 from steelyard.models.stub_server import StubServer
 from tests.cli.tickets import N_TEST, serving, steelyard, write_study
@@ -188,3 +191,31 @@ def test_the_cost_of_embedding_is_setup_with_tokens_and_where_its_price_is_from(
     assert card["embeddings"]["price"] == {"kind": "assumed", "source": "study.yaml", "as_of": None}
     assert setup.cost_usd is not None
     assert card["cost_usd"] > card["embeddings"]["usd"] > 0
+
+
+def test_upkeep_holds_what_the_endpoint_is_paid_for_changed_documents(
+    tmp_path: Path, stub: StubServer, vectors: StubServer
+) -> None:
+    """After two months with one new document: seconds of this machine, and its tokens at the price of the endpoint."""
+    folder = write(tmp_path / "s", stub, vectors)
+    assert steelyard("run", folder, "--quiet").code == 0
+    (history,) = (folder / ".steelyard" / "index").glob("*/builds.jsonl")
+    made = json.loads(history.read_text(encoding="utf-8"))
+    made["at"] = (datetime.now(UTC) - timedelta(days=61)).isoformat()
+    history.write_text(json.dumps(made) + "\n", encoding="utf-8")
+    (folder / "docs" / "returns.md").write_text("# Returns\n\nA return is accepted within 30 days.\n", encoding="utf-8")
+    assert steelyard("run", folder, "--quiet").code == 0
+    study = steelyard_api.load(folder)
+    (upkeep,) = (line for line in study.decide().verdict.economics.ledgers[0].lines if line.name == "reindexing")
+    with study._evidence() as (evidence, _journal):
+        setup = evidence.setups["search"]
+    assert setup is not None
+    assert setup.card is not None
+    card: Any = setup.card["knowledge"]
+    tokens = json.loads(history.read_text(encoding="utf-8").splitlines()[-1])["tokens_embedded"]
+    assert card["tokens_per_month"] == pytest.approx(tokens / 2, rel=0.01)
+    paid_per_token = card["embeddings"]["usd"] / card["embeddings"]["tokens"]
+    assert card["embeddings"]["usd_per_month"] == pytest.approx(card["tokens_per_month"] * paid_per_token)
+    machine = card["cost_usd"] - card["embeddings"]["usd"]
+    of_machine = machine / card["seconds"] * card["seconds_per_month"]
+    assert upkeep.usd_per_month.value == pytest.approx(of_machine + card["embeddings"]["usd_per_month"])
