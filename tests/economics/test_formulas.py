@@ -192,6 +192,23 @@ def test_looking_for_a_prompt_is_paid_once() -> None:
     assert "Looking for prompt and settings" in str(found.total_usd_per_month.provenance)
 
 
+def test_a_teacher_is_paid_once() -> None:
+    """Five dollars over ten months, measured, in the sum; not repeated by a retraining, and no line where there is none."""
+    plain, taught = FACTS["prompt"], replace(FACTS["prompt"], teacher_cost_usd=5.0)
+    found = ledger(OUTCOMES, taught, MONEY)
+    check(found)
+    assert usd_of(found, "distillation") == pytest.approx(0.5)
+    assert line_of(found, "distillation").inputs["teacher_cost_usd"].provenance.kind == "measured"
+    total, without = found.total_usd_per_month.value, ledger(OUTCOMES, plain, MONEY).total_usd_per_month.value
+    assert total is not None
+    assert without is not None
+    assert total - without == pytest.approx(0.5)
+    assert "distillation" not in {line.name for line in ledger(OUTCOMES, plain, MONEY).lines}
+    unknown = ledger(OUTCOMES, replace(plain, teacher_cost_usd=None), MONEY)
+    assert usd_of(unknown, "distillation") is None
+    assert "Labels from a teacher" in str(unknown.total_usd_per_month.provenance)
+
+
 def test_judging_is_shown_and_in_no_sum() -> None:
     """50 cases at $0.002 over 10 months, from the facts or from what the outcomes say."""
     facts = replace(FACTS["prompt"], judge_usd_per_case=0.002)

@@ -402,6 +402,28 @@ def test_teachers_and_terms_that_make_no_sense_are_refused(
     assert stub.n_requests == 0
 
 
+def test_a_cascade_does_not_teach(tmp_path: Path, stub: StubServer) -> None:
+    """Its two members may have two licences."""
+    nearest = "nearest: {model: none, retrieval: {examples: 3}}"
+    both = "both: {cascade: {first: nearest, then: big}}"
+    ran = grow(write(tmp_path, stub, TEACHER, nearest, both), teacher="both")
+    assert ran.code == 2
+    assert "study.yaml:approaches.both: " in ran.err
+    assert "let 'nearest' or 'big' teach" in ran.err
+
+
+def test_a_ceiling_does_not_teach(tmp_path: Path, stub: StubServer) -> None:
+    """It is shown the gold passages of a case, and an unlabelled input has none."""
+    ceiling = "gold: {model: stub, retrieval: {knowledge: gold}}"
+    folder = write(tmp_path, stub, ceiling, more=("knowledge: docs",))
+    (folder / "docs").mkdir()
+    (folder / "docs" / "a.md").write_text("# Bills\n\nBills are paid.", encoding="utf-8")
+    ran = grow(folder, teacher="gold")
+    assert ran.code == 2
+    assert "study.yaml:approaches.gold: a ceiling is shown the gold passages" in ran.err
+    assert stub.n_requests == 0
+
+
 def test_without_unlabelled_cases_there_is_nothing_to_ask(tmp_path: Path, stub: StubServer) -> None:
     ran = grow(write(tmp_path, stub, TEACHER, cases=rows(0)))
     assert ran.code == 2
