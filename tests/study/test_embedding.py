@@ -214,7 +214,7 @@ def test_upkeep_holds_what_the_endpoint_is_paid_for_changed_documents(
     card: Any = setup.card["knowledge"]
     tokens = json.loads(history.read_text(encoding="utf-8").splitlines()[-1])["tokens_embedded"]
     assert card["tokens_per_month"] == pytest.approx(tokens / 2, rel=0.01)
-    paid_per_token = card["embeddings"]["usd"] / card["embeddings"]["tokens"]
+    paid_per_token = card["embeddings"]["usd"] / card["tokens_embedded"]
     assert card["embeddings"]["usd_per_month"] == pytest.approx(card["tokens_per_month"] * paid_per_token)
     machine = card["cost_usd"] - card["embeddings"]["usd"]
     of_machine = machine / card["seconds"] * card["seconds_per_month"]
