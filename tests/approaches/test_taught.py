@@ -7,23 +7,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.approaches.approach import Setup
 from steelyard.approaches.head_spec import HeadTuningSpec
 from steelyard.approaches.hosted_spec import HostedTuningSpec
 from steelyard.approaches.lora_spec import LoraTuningSpec
+from steelyard.approaches.prepare import prepare
+from steelyard.approaches.spec import ApproachSpec
 from steelyard.approaches.tuning.base_model import load_base
 from steelyard.approaches.tuning.examples import Example, balanced, choose, hold_out, tokenise
 from steelyard.approaches.tuning.head_fit import Learnt, fit_linear
 from steelyard.approaches.tuning.head_model import logits
 from steelyard.approaches.tuning.lora import TrainingData, adapter_digest
+from steelyard.approaches.tuning.repeats import without_repeats
 from steelyard.approaches.tuning.taught import cost_of_teachers, taught, training_cases, with_teachers
 from steelyard.cases.case import Case
 from tests.approaches.test_lora import cases, prompt, target
 from tests.approaches.tiny_llama import write_tiny_gguf
-from tests.approaches.world import workbench
+from tests.approaches.world import triage_task, workbench
 
 LORA = LoraTuningSpec(method="lora")
 HEAD = HeadTuningSpec(method="head")
@@ -41,6 +44,7 @@ def distilled(n: int, *, cost_usd: float | None = 0.25, cluster: str | None = No
 # ---- choosing --------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60), st.integers(0, 3))
 def test_labels_of_people_come_first(n_people: int, n_grown: int, at_most: int, seed: int) -> None:
     """A teacher's fill what people's leave room for, and change nothing of which of theirs are taken."""
@@ -52,6 +56,7 @@ def test_labels_of_people_come_first(n_people: int, n_grown: int, at_most: int, 
     assert len(chosen) == min(at_most, n_people + n_grown)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 3))
 def test_a_teacher_is_never_validated_on(n_people: int, n_grown: int, seed: int) -> None:
     """Else stopping early would reward agreeing with it; the validation cases are those there would be without it."""
@@ -99,7 +104,7 @@ def test_a_distilled_example_has_its_weight_and_the_mean_is_1(tmp_path: Path) ->
     examples = tokenise(base, some, prompt, target, max_tokens=96, distilled_weight=0.25).examples
     assert [one.weight for one in examples] == [1.0] * 6 + [0.25] * 3
     for how in ("none", "oversample", "weight"):
-        weighed = balanced(examples, how)  # type: ignore[arg-type]  # one of its three
+        weighed = balanced(examples, how)
         assert np.mean([one.weight for one in weighed]) == pytest.approx(1)
     plain = balanced(examples, "none")
     assert plain[-1].weight / plain[0].weight == pytest.approx(0.25)
@@ -158,6 +163,25 @@ def test_people_are_counted_apart_and_the_teacher_is_paid_for() -> None:
     assert facts["teachers"] == {"big": 20}
     assert facts["licences"] == {"big": ["MIT"]}
     assert with_teachers(setup, cases(30), LORA) is setup
+
+
+def test_a_lora_learns_them_and_says_so_on_its_card(tmp_path: Path) -> None:
+    """Trained on the prompt as deployed, validated on people's labels alone; found again, and not with another weight."""
+    write_tiny_gguf(tmp_path / "tiny.gguf")
+    people, grown = cases(30), distilled(10)
+    bench = workbench(tmp_path, train=people, task=triage_task(labels=sorted({target(case) for case in people})))
+    bench = replace(bench, distilled=grown, base_gguf=lambda: tmp_path / "tiny.gguf")
+    tuning = LORA.model_copy(update={"layers": 2, "rank": 4, "max_tokens": 512})
+    prepared = prepare("a", ApproachSpec(tuning=tuning), bench)
+    card = prepared.setup.card or {}
+    n_people = len(without_repeats(people))
+    assert (card["n_train"], card["n_validation"]) == (n_people - 3 + 10, 3)
+    assert set(card["validation_right"]) <= {case.id for case in people}
+    assert (card["distilled"]["n"], prepared.setup.n_examples) == (10, n_people)
+    assert prepare("a", ApproachSpec(tuning=tuning), bench).setup.reused
+    without = prepare("a", ApproachSpec(tuning=tuning.model_copy(update={"distilled": 0.0})), bench)
+    assert (without.setup.card or {})["n_train"] == n_people - 3
+    assert without.approach.fingerprint != prepared.approach.fingerprint
 
 
 def test_a_sample_leaves_distilled_ones_out_first() -> None:
