@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,7 +23,7 @@ from steelyard.cases.case import Case, CaseInput
 from steelyard.engine.journal import Journal
 from steelyard.engine.run import Work, run
 from steelyard.errors import InputError
-from steelyard.models.calls import AttemptStatus, Message
+from steelyard.models.calls import AttemptStatus, ChatRequest, Message
 from steelyard.models.stub_server import StubServer
 from steelyard.task.resolve import resolve_task
 from steelyard.task.spec import TaskSpec
@@ -68,6 +69,33 @@ async def test_zero_shot_is_one_call(tmp_path: Path) -> None:
     assert (call.step, call.extra) == ("answer", False)
     assert not answer.valid
     assert '"banana" is not one of' in str(answer.problem)
+
+
+@pytest.mark.parametrize(
+    "workflow", [None, {"repair": 1}, {"repair": 1, "steps": {"say": {"prompt": {"confidence": True}}}}]
+)
+async def test_confidence_is_the_probability_of_the_answer_that_is_taken(
+    tmp_path: Path, workflow: dict[str, object] | None
+) -> None:
+    """As it was written, also by a repair or in a step; unknown where the endpoint does not say."""
+    bench = workbench(tmp_path)
+    approach = prepared(bench, prompt={"confidence": True}, workflow=workflow).approach
+    said = [await ScriptedAsk([text])(asking()) for text in ("banana", "refund")]
+    unsure, sure = (replace(one, logprob=logprob) for one, logprob in zip(said, (-3.0, -0.25), strict=True))
+    ask = ScriptedAsk([sure])
+    assert (await approach.answer(CASE, ask)).confidence == pytest.approx(math.exp(-0.25))
+    assert ask.asked[0].request.logprobs
+    assert (await approach.answer(CASE, ScriptedAsk(["refund"]))).confidence is None
+    if workflow is not None:
+        assert (await approach.answer(CASE, ScriptedAsk([unsure, sure]))).confidence == pytest.approx(math.exp(-0.25))
+    plain = ScriptedAsk([sure])
+    await prepared(bench).approach.answer(CASE, plain)
+    assert not plain.asked[0].request.logprobs
+    assert prepared(bench).approach.fingerprint != approach.fingerprint
+
+
+def asking() -> ChatRequest:
+    return ChatRequest(endpoint="local", messages=(Message("user", "x"),), max_tokens=1)
 
 
 async def test_few_shot_shows_the_same_examples_for_every_case(tmp_path: Path) -> None:
