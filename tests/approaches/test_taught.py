@@ -166,12 +166,12 @@ def test_people_are_counted_apart_and_the_teacher_is_paid_for() -> None:
 
 
 def test_a_lora_learns_them_and_says_so_on_its_card(tmp_path: Path) -> None:
-    """Trained on the prompt as deployed, validated on people's labels alone; found again, and not with another weight."""
+    """Trained on the prompt as deployed, validated on people's labels alone; found again."""
     write_tiny_gguf(tmp_path / "tiny.gguf")
     people, grown = cases(30), distilled(10)
     bench = workbench(tmp_path, train=people, task=triage_task(labels=sorted({target(case) for case in people})))
     bench = replace(bench, distilled=grown, base_gguf=lambda: tmp_path / "tiny.gguf")
-    tuning = LORA.model_copy(update={"layers": 2, "rank": 4, "max_tokens": 512})
+    tuning = LORA.model_copy(update={"layers": 2, "rank": 4, "max_tokens": 512, "epochs": 0.3})
     prepared = prepare("a", ApproachSpec(tuning=tuning), bench)
     card = prepared.setup.card or {}
     n_people = len(without_repeats(people))
@@ -179,9 +179,6 @@ def test_a_lora_learns_them_and_says_so_on_its_card(tmp_path: Path) -> None:
     assert set(card["validation_right"]) <= {case.id for case in people}
     assert (card["distilled"]["n"], prepared.setup.n_examples) == (10, n_people)
     assert prepare("a", ApproachSpec(tuning=tuning), bench).setup.reused
-    without = prepare("a", ApproachSpec(tuning=tuning.model_copy(update={"distilled": 0.0})), bench)
-    assert (without.setup.card or {})["n_train"] == n_people - 3
-    assert without.approach.fingerprint != prepared.approach.fingerprint
 
 
 def test_a_sample_leaves_distilled_ones_out_first() -> None:
