@@ -118,7 +118,8 @@ async def test_cascades_conform_and_name_all_endpoints() -> None:
     outer = replace(cascade(Says(name="third", confidence=0.1, endpoint="c"), inner, 0.5), name="outer")
     assert endpoints_of(outer) == ("c", "a", "b")
     assert outer.levers == {Lever.PROMPT, Lever.RETRIEVAL}
-    await check_approach(lambda: inner, CASE, good_answer='{"label": "x"}')
+    by_itself = cascade(Says(name="head", confidence=0.1), then, 0.5)
+    await check_approach(lambda: by_itself, CASE, good_answer='{"label": "x"}')
     found = await outer.answer(CASE, ScriptedAsk(['{"label": "x"}']))
     assert found.asked == ("third", "first")
     assert replace(inner, threshold=0.6).fingerprint != inner.fingerprint
@@ -170,6 +171,7 @@ def study(**approaches: Any) -> StudyFile:  # noqa: ANN401 - any YAML
                 "plain": {},
                 "head": {"model": "none", "tuning": {"method": "head"}},
                 "gold": {"retrieval": {"knowledge": "gold"}},
+                "parts": {"prompt": {"confidence": True}, "workflow": {"split": {"x": ["a"], "y": ["b"]}}},
                 "one-nearest": {"model": "none", "retrieval": {"examples": 1}},
                 **approaches,
             },
@@ -185,6 +187,7 @@ def study(**approaches: Any) -> StudyFile:  # noqa: ANN401 - any YAML
         ({"first": "sure", "then": "gold"}, "gold passages"),
         ({"first": "plain", "then": "sure"}, "approaches.plain.prompt confidence: true"),
         ({"first": "one-nearest", "then": "sure"}, "retrieval.examples: 5"),
+        ({"first": "parts", "then": "sure"}, "from several calls"),
         ({"first": "sure", "then": "both"}, "in a circle: both -> both"),
         ({"first": "sure", "then": "other"}, "in a circle: both -> other -> both"),
         ({"first": "inner", "then": "plain"}, "is a cascade itself"),

@@ -71,8 +71,17 @@ async def test_zero_shot_is_one_call(tmp_path: Path) -> None:
     assert '"banana" is not one of' in str(answer.problem)
 
 
+SAY = {"say": {"prompt": {"confidence": True}}}
+
+
 @pytest.mark.parametrize(
-    "workflow", [None, {"repair": 1}, {"repair": 1, "steps": {"say": {"prompt": {"confidence": True}}}}]
+    "workflow",
+    [
+        None,
+        {"repair": 1},
+        {"repair": 1, "steps": SAY},
+        {"repair": 1, "steps": {**SAY, "right": {"check": "say", "checks": [{"field": "label", "matches": "refund"}]}}},
+    ],
 )
 async def test_confidence_is_the_probability_of_the_answer_that_is_taken(
     tmp_path: Path, workflow: dict[str, object] | None

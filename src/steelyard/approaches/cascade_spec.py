@@ -109,6 +109,11 @@ def _refuse_unsure(name: str, first: str, spec: ApproachSpec) -> None:
             )
         return
     steps = spec.workflow.steps if spec.workflow is not None else None
+    if spec.workflow is not None and spec.workflow.split is not None:
+        raise ValueError(
+            f"{where} puts its answer together from several calls, none of which says how sure the whole is; let an"
+            " approach without workflow.split answer first"
+        )
     asked = [step for step in (steps or {}).values() if step.prompt is not None]
     says = [step.vote > 1 or (step.prompt is not None and step.prompt.confidence) for step in asked]
     if any(says) or (steps is None and spec.prompt.confidence):

@@ -136,8 +136,10 @@ class CheckStep:
             checked.output, state.case, timed, step=name, steps=state.outputs, as_it_came=False,
             look_up=state.lookups.of(self.question, timed),
         )  # fmt: skip
+        # What was right as it stood is as sure as the step that gave it.
+        sure = checked.confidence if reply.output == checked.output else reply.confidence
         # Whether answers were valid as they came was settled by the steps that asked.
-        return replace(_of_reply(reply, timed.seconds), as_it_came=None)
+        return replace(_of_reply(reply, timed.seconds), as_it_came=None, confidence=sure)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
