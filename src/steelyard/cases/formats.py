@@ -159,7 +159,9 @@ def check_text(name: str, content: bytes) -> None:
     head = content[:65_536]
     n_control = len(head) - len(head.translate(None, _CONTROL_BYTES))
     if n_control > len(head) * 0.02:
-        raise InputError(Problem(what="the file is binary, not text", where=name, hint="export it again, as text in UTF-8"))
+        raise InputError(
+            Problem(what="the file is binary, not text", where=name, hint="export it again, as text in UTF-8")
+        )
     decoder = codecs.getincrementaldecoder("utf-8")()
     done = 0
     try:

@@ -225,7 +225,9 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
             # What setting the cascades cost belongs to this run.
             summary = replace(summary, spent_usd=summary.spent.usd - spent_before.usd)
             judge_support(plan, journal, budget=budget, say=say)
-            still_in = {name: one for name, one in prepared.items() if name not in {d.approach for d in journal.drops()}}
+            still_in = {
+                name: one for name, one in prepared.items() if name not in {d.approach for d in journal.drops()}
+            }
             unasked = ask_guard(
                 plan, still_in, journal, models=record["models"], budget=budget, progress=listener, say=say
             )
