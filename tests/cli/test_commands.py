@@ -74,7 +74,7 @@ COMPARISON_MORE = {
 def test_score_json_has_the_published_fields(finished: Path) -> None:
     """The fields of the design, the further ones named here, and no others: programs read this."""
     shape = steelyard("score", finished, "--json").json
-    assert set(shape) == {"schema", "approaches", "comparisons", "segments", "fields", "retrieval"}
+    assert set(shape) == {"schema", "approaches", "comparisons", "segments", "fields", "retrieval", "cascades"}
     assert [card["name"] for card in shape["approaches"]] == APPROACHES
     for card in shape["approaches"]:
         assert set(card) == CARD | CARD_MORE

@@ -36,7 +36,9 @@ def estimate_plan(plan: Plan) -> RunEstimate:
         InputError: As for a run, before anything is paid for.
     """
     untrained = tuple(name for name, spec in plan.specs.items() if spec.tuning is not None)
-    refuse_untrainable(plan.specs, file=plan.file, task=plan.task, train=plan.material.splits.train)
+    refuse_untrainable(
+        plan.specs, file=plan.file, task=plan.task, train=plan.material.splits.train, distilled=plan.material.distilled
+    )
     bench = workbench(plan, say=Talk(None))
     prepared: dict[str, Prepared] = {}
     unembedded: list[str] = []

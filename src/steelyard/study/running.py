@@ -159,7 +159,9 @@ def run_plan(plan: Plan, *, budget_usd: float | None, progress: bool, command: s
     with study_lock(plan.folder), Journal.open(journal_path(plan.folder)) as journal:
         hosted_ones = hosted_endpoints(file, plan.task, plan.specs, budget, also=judge_name(file))
         bench = workbench(plan, say=say, till=StudyTill(journal=journal, budget=budget))
-        refuse_untrainable(plan.specs, file=file, task=plan.task, train=plan.material.splits.train)
+        refuse_untrainable(
+            plan.specs, file=file, task=plan.task, train=plan.material.splits.train, distilled=plan.material.distilled
+        )
         made = {name: prepare(name, spec, bench) for name, spec in plan.specs.items()}
         say.end()
         listener = progress_for(quiet=not progress)

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def refuse_untrainable(
-    specs: Mapping[str, ApproachSpec], *, file: StudyFile, task: Task, train: tuple[Case, ...]
+    specs: Mapping[str, ApproachSpec],
+    *,
+    file: StudyFile,
+    task: Task,
+    train: tuple[Case, ...],
+    distilled: tuple[Case, ...] = (),
 ) -> None:
     """Refuse approaches that cannot be trained on the train split; those that train nothing are not looked at.
 
@@ -30,6 +35,7 @@ def refuse_untrainable(
         file: Says how long the context of each model is.
         task: What the cases are of.
         train: The train split.
+        distilled: What a teacher labelled, for those that learn from it.
 
     Raises:
         InputError: All that forbids training any of them: one answer only, empty answers, no labelled
@@ -38,12 +44,13 @@ def refuse_untrainable(
     tuned = {name: spec for name, spec in specs.items() if spec.tuning is not None}
     if not tuned:
         return
-    cases = without_repeats(usable_examples(train, task))
+    by_people = without_repeats(usable_examples(train, task))
+    by_all = without_repeats(usable_examples((*train, *distilled), task)) if distilled else by_people
     problems: dict[tuple[str, str | None], Problem] = {}
     for name, spec in tuned.items():
         assert spec.tuning is not None
         found = training_refusals(
-            cases,
+            by_all if spec.tuning.distilled > 0 else by_people,
             label_of(task),
             max_tokens=spec.tuning.max_tokens if spec.tuning.method == "lora" else None,
             context_tokens=_context_tokens(spec.model, file),

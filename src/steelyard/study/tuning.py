@@ -97,7 +97,13 @@ def tune_approach(study: Study, approach: str, *, export: str | Path | None = No
     with study_lock(study.folder), counting_money(study) as till:
         ground = _ground(study, approach, say, till)
         cases = ground.cases
-        refuse_untrainable({approach: ground.spec}, file=study.file, task=study.task, train=study.material.splits.train)
+        refuse_untrainable(
+            {approach: ground.spec},
+            file=study.file,
+            task=study.task,
+            train=study.material.splits.train,
+            distilled=study.material.distilled,
+        )
         prepared = prepare(approach, ground.spec, ground.bench)
         say.end()
         if export is not None:
@@ -119,7 +125,13 @@ def estimate_tuning(study: Study, approach: str, *, progress: bool = True) -> Tr
     """
     say = Talk(sys.stderr if progress else None)
     plan = _plan(study, approach)
-    refuse_untrainable(plan.specs, file=study.file, task=study.task, train=study.material.splits.train)
+    refuse_untrainable(
+        plan.specs,
+        file=study.file,
+        task=study.task,
+        train=study.material.splits.train,
+        distilled=study.material.distilled,
+    )
     found = estimate_training(plan, approach, measure=True, say=say)
     say.end()
     return found

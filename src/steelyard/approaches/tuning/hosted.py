@@ -32,7 +32,7 @@ from steelyard.approaches.tuning.hosted_job import (
     trained_tokens,
     write_state,
 )
-from steelyard.approaches.tuning.store import CARD, content_digest, is_complete, new_folder
+from steelyard.approaches.tuning.store import CARD, content_digest, damaged, is_complete, new_folder
 from steelyard.approaches.workbench import Workbench
 from steelyard.cases.case import Case
 from steelyard.errors import InputError, Problem
@@ -77,7 +77,8 @@ def prepare_hosted(
         The tuned model with its card.
 
     Raises:
-        InputError: No train case to tune on, a missing key, a base that is retired, a price that a budget needs.
+        InputError: No train case to tune on, a missing key, a base that is retired, a price that a budget needs, or a
+            damaged card.
         RunStopped: The job ended badly or not in time, the budget does not allow it, or the host cannot be used.
         KeyboardInterrupt: Ctrl-C while waiting; says what becomes of the job.
     """
@@ -116,19 +117,24 @@ def prepare_hosted(
         with new_folder(folder) as made:
             (made / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         state_file.unlink(missing_ok=True)
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    model: str = card["tuned_model"]
-    setup = Setup(
-        seconds=card["seconds"],
-        cost_usd=card["cost_usd"],
-        n_examples=card["n_examples"],
-        reused=reused,
-        card=card,
-    )
+    model, setup = _read(folder, reused=reused)
     return TunedModel(model=model, identity=f"{model} at {host.base_url.rstrip('/')} ({digest})", setup=setup)
 
 
 # ---- private --------------------------------------------------------------------------------------------------------
+
+
+def _read(folder: Path, *, reused: bool) -> tuple[str, Setup]:
+    """Name of the tuned model, and what its job took."""
+    try:
+        card: dict[str, Any] = json.loads((folder / CARD).read_bytes())
+        setup = Setup(
+            seconds=card["seconds"], cost_usd=card["cost_usd"], n_examples=card["n_examples"], reused=reused, card=card
+        )
+        return card["tuned_model"], setup
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = "put the file back from a copy; without this folder the host is asked, and paid, for another job"
+        raise damaged(folder, f"its {CARD} cannot be read ({error})", hint=hint) from error
 
 
 def _refuse_retired(endpoint: str, host: EndpointSpec, base: str) -> None:

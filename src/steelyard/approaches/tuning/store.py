@@ -90,7 +90,6 @@ def read_setup(folder: Path, *, cpu_hour_usd: float, reused: bool) -> Setup:
         raise damaged(folder, f"its {CARD} cannot be read ({error})") from error
 
 
-def damaged(folder: Path, why: str) -> InputError:
+def damaged(folder: Path, why: str, *, hint: str = "delete this folder, and it is trained again") -> InputError:
     """What is said of a finished training that is not what it was."""
-    what = f"what was trained is damaged: {why}"
-    return InputError(Problem(what=what, where=str(folder), hint="delete this folder, and it is trained again"))
+    return InputError(Problem(what=f"what was trained is damaged: {why}", where=str(folder), hint=hint))
