@@ -50,7 +50,7 @@ class CascadeUse:
         share, low, high = self.escalated.value or 0.0, self.escalated.low or 0.0, self.escalated.high or 0.0
         return (
             f"{self.approach}: {share:.0%} of {self.n:,} test cases ({low:.0%} to {high:.0%}) went on from {self.first}"
-            f" to {self.then}, those below {self.threshold:.1%}; set on dev: {self.chosen_on}"
+            f" to {self.then}; set on dev: {self.chosen_on}"
         )
 
 

@@ -216,8 +216,9 @@ def _confidence(first: Outcome, calibration: Calibration) -> float:
 
 def _sentence(spec: CascadeSpec, choice: Choice, alone: float, *, n: int) -> str:
     point = choice.point
+    sure = f"where it is at least {point.threshold:.1%} sure" if point.threshold else "whatever it can"
     does = (
-        f"{spec.first} answers where it is at least {point.threshold:.1%} sure, {spec.then} the other"
+        f"{spec.first} answers {sure}, {spec.then} the other"
         f" {point.escalated:.0%}: {point.success:.1%} of {n} dev cases right (at least {point.success_low:.1%}),"
         f" {spec.then} alone {alone:.1%}"
     )
