@@ -177,6 +177,19 @@ def test_the_same_things_are_tuned_once(world: Bench) -> None:
     assert len(world.host.jobs) == 2
 
 
+@pytest.mark.parametrize("card", ["", "{", "[]", '{"tuned_model": "ft:x"}'])
+def test_a_damaged_card_is_told_and_no_second_job_started(card: str, world: Bench) -> None:
+    """The job was paid for: where its card cannot be read, the message says what deleting it would cost."""
+    world.tune()
+    n_requests = len(world.host.requests)
+    (file,) = world.bench.folder.glob("hosted-*/card.json")
+    file.write_text(card, encoding="utf-8")
+    with pytest.raises(InputError, match=r"damaged: its card\.json cannot be read") as caught:
+        world.tune()
+    assert "paid, for another job" in str(caught.value.problems[0].hint)
+    assert len(world.host.requests) == n_requests
+
+
 def test_preferences_are_learned_from_answers_that_were_turned_down(world: Bench) -> None:
     """The reviewer's corrections: the wanted answer against the one it replaced; cases without one are left out."""
     cases = [

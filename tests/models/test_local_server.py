@@ -198,6 +198,29 @@ class TestServing:
             assert token == expected[pick][0]
             assert logprob == pytest.approx(expected[pick][1], abs=0.01)
 
+    def test_a_prompt_that_comes_back_under_another_adapter_is_read_anew(self, server: LocalServer) -> None:
+        """llama.cpp's cache of prompts in main memory, which forgets the adapter, is off in the server that ships.
+
+        It holds what other prompts have displaced: asked under one adapter, displaced, then asked under the other, the same
+        prompt would be answered from the first one's state.
+        """
+        sort = "You sort tickets of a bank into categories. " * 12
+        rivers = "Name all rivers of the continent, and their springs. " * 12
+        one, two = (server.lora(path) for path in server.adapter_ids)
+
+        def asked(prompt: str, lora: list[dict[str, Any]], *, cached: bool) -> tuple[float, int]:
+            answer = chat(server, prompt, lora=lora, max_tokens=1, logprobs=True, cache_prompt=cached)
+            logprob = float(answer["choices"][0]["logprobs"]["content"][0]["logprob"])
+            return logprob, int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+        expected, _ = asked(sort, two, cached=False)
+        asked(sort, one, cached=True)
+        asked(rivers, one, cached=True)
+        asked(rivers[::-1], two, cached=True)
+        logprob, n_cached = asked(sort, two, cached=True)
+        assert n_cached < 40  # what the chat template begins every prompt with
+        assert logprob == pytest.approx(expected, abs=0.01)
+
     def test_the_bare_base_model_is_untouched_by_loaded_adapters(self, server: LocalServer, gguf: Path) -> None:
         """Picking no adapter gives the same probabilities as a server without any."""
         with serve_local(gguf, n_ctx_per_slot=512, n_parallel=1, log_file=server.log_file) as plain:
