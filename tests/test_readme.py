@@ -29,14 +29,16 @@ def tickets(in_folder: Path) -> Path:
 
 
 def test_the_short_study_file_is_enough(in_folder: Path) -> None:
-    """The shortest example is a whole study, as is the one of an extraction; that of endpoints can be put behind it."""
-    short, extraction, endpoint = YAML_BLOCKS[:3]
+    """The shortest example is a whole study, as is the one of an extraction; documents and endpoints can be put behind it."""
+    short, extraction, documents, endpoint = YAML_BLOCKS[:4]
     (in_folder / "study.yaml").write_text(extraction)
     split = read_study_file(in_folder / "study.yaml").approaches["split"].workflow
     assert split is not None
     assert split.split == {"head": ["company", "date"], "sums": ["net", "tax", "total"]}
     (in_folder / "study.yaml").write_text(short)
     assert next(iter(read_study_file(in_folder / "study.yaml").approaches)) == "zero-shot"
+    (in_folder / "study.yaml").write_text(yaml.safe_dump(yaml.safe_load(short) | yaml.safe_load(documents)))
+    assert read_study_file(in_folder / "study.yaml").approaches["gold-context"].is_ceiling
     (in_folder / "study.yaml").write_text(yaml.safe_dump(yaml.safe_load(short) | yaml.safe_load(endpoint)))
     study = read_study_file(in_folder / "study.yaml")
     assert study.approaches["big-prompt"].model == "big"
@@ -50,7 +52,7 @@ def test_the_first_commands_do_what_the_readme_says(tickets: Path) -> None:
     """init writes a study for the file, check passes; both as they stand there."""
     runner = CliRunner()
     for line in [command for command in COMMANDS if command.split()[0] in ("init", "check")]:
-        result = runner.invoke(group, shlex.split(line), catch_exceptions=False)
+        result = runner.invoke(group, shlex.split(line, comments=True), catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert steelyard.load(tickets / "tickets").file.task.labels == ["billing", "late"]
 
@@ -58,7 +60,7 @@ def test_the_first_commands_do_what_the_readme_says(tickets: Path) -> None:
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_of_the_readme_is_understood(line: str, tickets: Path) -> None:
     """No option or argument is shown that the program does not take."""
-    name, *arguments = shlex.split(line)
+    name, *arguments = shlex.split(line, comments=True)
     command = group.get_command(None, name)  # type: ignore[arg-type]  # the group does not look at its context
     assert command is not None, name
     command.make_context(name, arguments)
