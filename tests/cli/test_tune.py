@@ -11,6 +11,7 @@ import pytest
 
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.prompted import Prompted
+from steelyard.engine.journal import Journal
 from steelyard.models import embeddings
 from steelyard.study import local_model
 from steelyard.study.running import plan_run, workbench
@@ -246,3 +247,44 @@ def test_a_limit_beyond_the_context_is_refused(tmp_path: Path) -> None:
     ran = tune(folder, "lora")
     assert ran.code == 2
     assert "max_tokens is 9,000, and the model is served with a context of 2,048 tokens" in ran.err
+
+
+@pytest.mark.model
+def test_an_export_measures_parity_once_and_under_the_budget(tmp_path: Path) -> None:
+    """Without a budget the files stand, and it says what is not known; with one, each case is asked once as served."""
+    text = STUDY.replace("models: {local: {gguf: tiny.gguf}}\n", "").replace("layers: 2", "layers: 1")
+    folder = write(tmp_path / "study", study=text + "run: {budget_calls: 0}\n")
+    poor = tune(folder, "lora", "--export", tmp_path / "poor")
+    assert poor.code == 0, poor.err
+    assert "note: whether it answers as served as it did where it was trained is not known yet" in poor.out
+    assert (tmp_path / "poor" / "gguf" / "adapter.gguf").exists()
+    (folder / "study.yaml").write_text(text, encoding="utf-8")
+    shown = tune(folder, "lora", "--export", tmp_path / "out").out
+    assert " where trained, " in shown
+    for _ in range(2):
+        found = tune(folder, "lora", "--json").json["parity"]
+        with Journal.open(folder / ".steelyard" / "journal.sqlite3", read_only=True) as journal:
+            assert journal.spent().calls == found["n"] > 0
+
+
+def test_a_training_that_learned_nothing_is_told(tickets: Path) -> None:
+    """A learning rate far too high need not end in a loss that is no number; the card warns all the same."""
+    tune(tickets, "lora")
+    (card,) = (tickets / ".steelyard" / "prepared").glob("lora-*/card.json")
+    facts = json.loads(card.read_bytes())
+    assert "did not fall" not in tune(tickets, "lora").out
+    facts["loss_curve"][-1]["loss"] = facts["loss_curve"][0]["loss"] + 3
+    card.write_text(json.dumps(facts), encoding="utf-8")
+    assert "warning: the training loss did not fall" in tune(tickets, "lora").out
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_a_damaged_adapter_is_not_exported(name: str, tickets: Path, tmp_path: Path) -> None:
+    """One sentence that names the folder, whichever of its files was cut short."""
+    tune(tickets, "lora")
+    (file,) = (tickets / ".steelyard" / "prepared").glob(f"lora-*/{name}")
+    file.write_bytes(file.read_bytes()[:50])
+    ran = tune(tickets, "lora", "--export", tmp_path / "out")
+    assert ran.code == 2
+    assert f"what was trained is damaged: its {name} cannot be read" in ran.err
+    assert "delete this folder, and it is trained again" in ran.err

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -16,16 +17,18 @@ from steelyard.approaches.tuning.audit import Review, audit_training
 from steelyard.engine.budget import Budget
 from steelyard.engine.journal import Journal
 from steelyard.engine.lock import study_lock
-from steelyard.engine.progress import progress_for
+from steelyard.engine.progress import Progress, progress_for
+from steelyard.engine.run import Work
 from steelyard.engine.writer import storage_failed
-from steelyard.errors import InputError, Problem
+from steelyard.errors import BudgetReached, EndpointUnusable, InputError, Problem
 from steelyard.figures import Figure
 from steelyard.measure.intervals import wilson
 from steelyard.report.ledger_csv import harmless
+from steelyard.study.endpoints import hosted_endpoints
 from steelyard.study.forgetting import forgetting_of
 from steelyard.study.guarding import ask_guard, guard_work
 from steelyard.study.reporting import parity_of
-from steelyard.study.running import Plan, plan_run
+from steelyard.study.running import Plan, local_endpoint, plan_run, run_work
 from steelyard.study.scoring import journal_path
 from steelyard.study.talk import Talk
 from steelyard.study.till import StudyTill, counting_money
@@ -33,6 +36,7 @@ from steelyard.study.trainable import refuse_untrainable
 from steelyard.study.training_estimate import estimate_training
 from steelyard.study.tuning_ground import Ground, ground_of
 from steelyard.study.tuning_results import Audited, Measured, Tuned
+from steelyard.study.working import parity_work
 
 if TYPE_CHECKING:
     from steelyard.approaches.tuning.estimate import TrainingEstimate
@@ -112,9 +116,11 @@ def tune_approach(study: Study, approach: str, *, export: str | Path | None = No
             export_approach(Path(export), approach, prepared, ground.spec, ground.bench, cases, ground.target)
     with study_lock(study.folder):
         models = {name: facts.model for name, facts in ground.bench.endpoints.items()}
-        note = _guard(study, approach, prepared, models=models, progress=progress, say=say)
+        notes = _ask_as_served(
+            study, approach, prepared, models=models, with_parity=export is not None, progress=progress, say=say
+        )
     exported = None if export is None else Path(export)
-    return _tuned(study, approach, prepared, models=models, exported=exported, notes=(note,) if note else ())
+    return _tuned(study, approach, prepared, models=models, exported=exported, notes=notes)
 
 
 def estimate_tuning(study: Study, approach: str, *, progress: bool = True) -> TrainingEstimate:
@@ -148,19 +154,61 @@ def _plan(study: Study, approach: str) -> Plan:
     return plan_run(study.folder, study.file, study.task, study.material, approaches=[approach], limit=None)
 
 
-def _guard(
-    study: Study, approach: str, prepared: Prepared, *, models: Mapping[str, str], progress: bool, say: Talk
-) -> str | None:
-    """Ask the guard set of the tuned model and its base as served; says why where it could not be asked."""
+def _ask_as_served(
+    study: Study,
+    approach: str,
+    prepared: Prepared,
+    *,
+    models: Mapping[str, str],
+    with_parity: bool,
+    progress: bool,
+    say: Talk,
+) -> tuple[str, ...]:
+    """Ask what was tuned as it is served: parity cases where it is exported, and the guard set; says what could not be."""
     plan, made = _plan(study, approach), {approach: prepared}
-    if not guard_work(plan.specs, made, file=study.file, models=models):
-        return None
+    parity = parity_work(plan, made) if with_parity else []
+    if not parity and not guard_work(plan.specs, made, file=study.file, models=models):
+        return ()
     budget = Budget(usd=study.file.run.budget_usd, calls=study.file.run.budget_calls)
     listener = progress_for(quiet=not progress)
     with Journal.open(journal_path(study.folder)) as journal:
-        note = ask_guard(plan, made, journal, models=models, budget=budget, progress=listener, say=say)
+        notes = (
+            _ask_parity(plan, made, parity, journal, budget=budget, progress=listener, say=say) if parity else None,
+            ask_guard(plan, made, journal, models=models, budget=budget, progress=listener, say=say),
+        )
     say.end()
-    return note
+    return tuple(note for note in notes if note is not None)
+
+
+def _ask_parity(
+    plan: Plan,
+    made: Mapping[str, Prepared],
+    work: Sequence[Work],
+    journal: Journal,
+    *,
+    budget: Budget,
+    progress: Progress | None,
+    say: Talk,
+) -> str | None:
+    try:
+        with local_endpoint(plan, made, work, journal, say) as local:
+            hosted = hosted_endpoints(plan.file, plan.task, plan.specs, budget)  # of judges
+            endpoints = {**hosted, **local}
+            asyncio.run(
+                run_work(
+                    work,
+                    endpoints=endpoints,
+                    journal=journal,
+                    plan=plan,
+                    budget=budget,
+                    progress=progress,
+                    followed_by=None,
+                )
+            )
+    except (BudgetReached, EndpointUnusable, InputError) as error:
+        because = str(error).partition("\n")[0]
+        return f"whether it answers as served as it did where it was trained is not known yet: {because}"
+    return None
 
 
 def _tuned(

@@ -99,7 +99,7 @@ class Tuned:
     cost_usd: float | None
     reused: bool
     parity: Parity | None
-    """`None` until a run has asked the adapter as it is served."""
+    """`None` until a run, or an export, has asked the adapter as it is served."""
     test: Measured | None
     """`None` until it was run on test cases."""
     forgetting: Forgetting | None = None
@@ -150,7 +150,7 @@ class Tuned:
             )
             lines.append(f"parity on {self.parity.n:,} validation cases: {trained} where trained, {served} as served")
         elif self.card.get("validation_right"):
-            lines.append("parity: not measured yet; a run asks the validation cases again as served")
+            lines.append("parity: not measured yet; a run and --export ask validation cases again as served")
         if self.test is not None:
             lines.append(f"success on {self.test.n:,} test cases: {shown(self.test.success, 'percent').plain}")
         if self.forgetting is not None:
@@ -173,6 +173,10 @@ def _curves(card: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"training loss: {first['loss']:.3f} at step {first['step']:,}, {last['loss']:.3f} at step {last['step']:,}"
         )
+        if last["step"] > first["step"] and last["loss"] >= first["loss"]:
+            lines.append(
+                "warning: the training loss did not fall, so next to nothing was learned; lower the learning rate"
+            )
     lines += [
         f"validation at step {found['step']:,}: loss {found['loss']:.3f}, exact match {found['exact_match']:.1%}"
         for found in card.get("validations", ())

@@ -128,7 +128,11 @@ def write_lora(folder: Path, prepared: Path, base: BaseModel, *, base_name: str)
         prepared: Folder of the trained adapter.
         base: The model it was trained on.
         base_name: What `adapter_config.json` calls the base, so that it is found elsewhere.
+
+    Raises:
+        InputError: The adapter is damaged.
     """
+    adapter, scale = read_peft(prepared)
     (folder / "peft").mkdir(parents=True)
     (folder / "gguf").mkdir()
     shutil.copyfile(prepared / "adapter_model.safetensors", folder / "peft" / "adapter_model.safetensors")
@@ -136,7 +140,6 @@ def write_lora(folder: Path, prepared: Path, base: BaseModel, *, base_name: str)
     config["base_model_name_or_path"] = base_name
     (folder / "peft" / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     shutil.copyfile(prepared / "adapter.gguf", folder / "gguf" / "adapter.gguf")
-    adapter, scale = read_peft(prepared)
     merge_gguf(folder / "gguf" / "merged.gguf", base, adapter, scale=scale)
 
 

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 from steelyard.approaches.tuning.base_model import Shape, pairs_from_halves
 from steelyard.approaches.tuning.hf_names import MODULE_NAMES
+from steelyard.approaches.tuning.store import damaged
 from steelyard.models.gguf_header import BASE_SHA256_KEY
 
+_WEIGHTS = "adapter_model.safetensors"
+_CONFIG = "adapter_config.json"
 Adapter = Mapping[str, NDArray[np.float32]]
 """`blk.N.MODULE.lora_a` (rank, in) and `.lora_b` (out, rank) by name, Hugging Face order of rows."""
 
@@ -76,7 +79,7 @@ def write_peft(folder: Path, adapter: Adapter, *, alpha: float, rank: int, base_
         letter = factor.removeprefix("lora_").upper()
         tensors[f"base_model.model.model.layers.{layer}.{MODULE_NAMES[module]}.lora_{letter}.weight"] = values
     # Written by Python, so that a full disk is an OSError as it is for every other file.
-    (folder / "adapter_model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+    (folder / _WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -90,7 +93,7 @@ def write_peft(folder: Path, adapter: Adapter, *, alpha: float, rank: int, base_
         "layers_to_transform": sorted(layers),
         "layers_pattern": "layers",
     }
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def read_peft(folder: Path) -> tuple[dict[str, NDArray[np.float32]], float]:
@@ -98,14 +101,24 @@ def read_peft(folder: Path) -> tuple[dict[str, NDArray[np.float32]], float]:
 
     Returns:
         The adapter's tensors, and its scale alpha / rank.
+
+    Raises:
+        InputError: A file of it is damaged.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     modules = {peft_name: module for module, peft_name in MODULE_NAMES.items()}
     adapter = {}
-    for name, values in load_file(folder / "adapter_model.safetensors").items():
-        layer, rest = name.removeprefix("base_model.model.model.layers.").split(".", 1)
-        peft_name, factor, _ = rest.rsplit(".", 2)
-        adapter[f"blk.{layer}.{modules[peft_name]}.{factor.lower()}"] = values
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    return adapter, config["lora_alpha"] / config["r"]
+    try:
+        for name, values in load_file(folder / _WEIGHTS).items():
+            layer, rest = name.removeprefix("base_model.model.model.layers.").split(".", 1)
+            peft_name, factor, _ = rest.rsplit(".", 2)
+            adapter[f"blk.{layer}.{modules[peft_name]}.{factor.lower()}"] = values
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise damaged(folder, f"its {_WEIGHTS} cannot be read ({error})") from error
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        return adapter, config["lora_alpha"] / config["r"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(folder, f"its {_CONFIG} cannot be read ({error})") from error
