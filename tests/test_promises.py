@@ -2,7 +2,10 @@
 
 What is tested elsewhere in more depth is named: kills at 20 random moments in `engine/test_kill.py`, every kind of bad
 input in `cli/test_bad_input.py`, hostile text piece by piece in `report/`. Of documents that an endpoint embeds: a killed
-build in `approaches/test_remote_embeddings.py`, the ceiling and Ctrl-C in `engine/test_paid_calls.py`.
+build in `approaches/test_remote_embeddings.py`, the ceiling and Ctrl-C in `engine/test_paid_calls.py`. Further paid work, each
+with its kill or second run (paid once) and its ceiling: jobs of a host in `approaches/test_hosted_tuning.py`, the guard set in
+`study/test_guarding.py`, parity at an export in `cli/test_tune.py`, dev calls of cascades in `study/test_cascades.py`, labels
+from a teacher in `study/test_distilling.py`, the judge of support in `study/test_support_judging.py`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,13 @@ import pytest
 from steelyard.approaches.prepare import prepare
 from steelyard.approaches.prompted import Prompted
 from steelyard.engine.journal import Journal
+from steelyard.errors import InputError
 from steelyard.models import embeddings
 from steelyard.study import local_model
 from steelyard.study.running import plan_run, workbench
 from steelyard.study.study import load_study
 from steelyard.study.talk import Talk
+from steelyard.study.trainable import refuse_untrainable
 from steelyard.study.tuning_ground import deployed_prompting
 from tests.approaches.tiny_llama import write_tiny_gguf
 from tests.cli.tickets import Ran, steelyard, ticket_rows, write_cases
@@ -214,6 +218,25 @@ def test_one_class_only_is_refused_before_training(tmp_path: Path, approach: str
         assert ran.code == 2
         assert "have the same answer, 'billing': there is nothing to tell apart" in ran.err
     assert not (folder / ".steelyard" / "prepared").exists()
+
+
+@pytest.mark.parametrize(("weight", "is_refused"), [(1.0, False), (0.0, True)])
+def test_labels_of_a_teacher_count_where_they_are_learned_from(tmp_path: Path, weight: float, is_refused: bool) -> None:
+    """People gave one label and a teacher another: there is something to tell apart, unless distilled labels weigh nothing."""
+    text = STUDY.replace("{method: head}", f"{{method: head, distilled: {weight}}}")
+    study = load_study(write(tmp_path / "study", study=text))
+    train = study.material.splits.train
+    billing, delivery = (
+        tuple(case for case in train if case.expected == {"label": label}) for label in ("billing", "delivery")
+    )
+    with pytest.raises(InputError, match="the same answer") if is_refused else nullcontext():
+        refuse_untrainable(
+            {"head": study.file.approaches["head"]},
+            file=study.file,
+            task=study.task,
+            train=billing,
+            distilled=tuple(replace(case, teacher="big") for case in delivery),
+        )
 
 
 def test_a_label_seen_once_is_named_by_the_audit(tmp_path: Path) -> None:
