@@ -85,8 +85,14 @@ class Finding:
     """Machine seconds, indexes included."""
     ranked: tuple[Ranked, ...]
     """Best first."""
+    chosen: str
+    """Name of the settings to use where answers are not looked at; see `retrieval_search.shortest_as_good`."""
     difference: Figure
     """Recall of the best minus that of the settings as written, on the same cases; the interval allows for having tried all."""
+
+    def named(self, name: str) -> Ranked | None:
+        """What settings of this name find, where they were tried."""
+        return next((one for one in self.ranked if one.name == name), None)
 
     def to_json(self) -> dict[str, Any]:
         """`finding` of the file."""
@@ -94,6 +100,7 @@ class Finding:
             "dev_cases": self.n_cases,
             "level": self.level,
             "seconds": self.seconds,
+            "chosen": self.chosen,
             "difference": self.difference.to_json(),
             "settings": [
                 {
@@ -209,7 +216,7 @@ class Optimised:
     def _found_more(self, found: Finding) -> str:
         """The sentence where nothing was asked and settings are ranked by what they find."""
         what = "gold passages" if found.level == "passage" else "gold documents"
-        best, own = found.ranked[0], next((one for one in found.ranked if one.name == self.trials[0].name), None)
+        best, own, chosen = found.ranked[0], found.named(self.trials[0].name), found.named(found.chosen)
         if not self.is_changed:
             return (
                 f"no other settings find more {what} on dev than those as written, which stay ({found.n_cases} cases)"
@@ -219,9 +226,15 @@ class Optimised:
         certain = "beyond chance" if (found.difference.low or 0.0) > 0 else "within what chance can do"
         gain = f", {points(found.difference.value)}" if found.difference.value is not None else ""
         reach = f" ({reach}, allowing for all that were tried): {certain}" if reach else ""
+        used = ""
+        if chosen is not None and chosen is not best:
+            used = (
+                f"; {chosen.name!r} finds as much within one standard error ({percent(chosen.recall)}) in a shorter prompt"
+                f" ({chosen.prompt_tokens:,.0f} tokens against {best.prompt_tokens:,.0f}) and is used"
+            )
         return (
             f"of {len(found.ranked)} settings tried on dev {best.name!r} finds most: {percent(best.recall)} of the {what}"
-            f"{against} on the same {found.n_cases} cases{gain}{reach}; answers were not looked at"
+            f"{against} on the same {found.n_cases} cases{gain}{reach}{used}; answers were not looked at"
         )
 
     def record(self) -> dict[str, Any]:

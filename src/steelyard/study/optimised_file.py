@@ -175,6 +175,7 @@ def _finding(shape: Mapping[str, Any]) -> Finding:
             )
             for one in shape["settings"]
         ),
+        chosen=shape["chosen"],
         difference=_figure(shape["difference"]),
     )
 

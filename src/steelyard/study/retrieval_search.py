@@ -12,6 +12,7 @@ second part does.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ from steelyard.engine.run import Work
 from steelyard.errors import InputError, Problem
 from steelyard.figures import unknown
 from steelyard.report.format import percent
-from steelyard.study.finding import Finder, with_gold
+from steelyard.study.finding import Finder, Level, PerCase, with_gold
 from steelyard.study.halving import Halving
 from steelyard.study.optimised import Finding, Optimised, Ranked
 from steelyard.study.running import Plan
@@ -155,6 +156,7 @@ class RetrievalSearch(Halving):
                 )
                 for one, per_case in by_rank
             ),
+            chosen=shortest_as_good(by_rank, finder.level),
             difference=unknown("what the settings as written find is not known without calls")
             if own is None
             else mean_difference(top[1].recall, own[1].recall, self._gold, n_tried=len(found)),
@@ -185,12 +187,9 @@ class RetrievalSearch(Halving):
 
     def _result_without_answers(self, spent: Spent) -> Optimised:
         assert self.finding is not None, "without calls there is gold, or it was refused"
-        ranked = self.finding.ranked
-        best = ranked[0]
-        own = next((one for one in ranked if one.name == AS_WRITTEN), None)
         winner = UNCHANGED
-        if own is None or best.recall > own.recall:
-            setting = RetrievalSetting(name=best.name, use=KnowledgeUse.model_validate(best.knowledge))
+        if self.finding.chosen != AS_WRITTEN and (chosen := self.finding.named(self.finding.chosen)) is not None:
+            setting = RetrievalSetting(name=chosen.name, use=KnowledgeUse.model_validate(chosen.knowledge))
             self._entered.append(self._enter(setting))
             winner = len(self._entered) - 1
         return Optimised(
@@ -210,6 +209,34 @@ class RetrievalSearch(Halving):
             finding=self.finding,
             notes=self.notes,
         )
+
+
+def shortest_as_good(by_rank: Sequence[tuple[RetrievalSetting, PerCase]], level: Level) -> str:
+    """Which settings to use where only what is found is known: the shortest prompt that finds as much as the best.
+
+    As much is no less than by one standard error of the best (Breiman, Friedman, Olshen and Stone 1984, section 3.4.3): more
+    passages always find a little more, every one is paid for in each prompt, and small models lose their way in them.
+    Where gold is known by document alone, a short chunk of the right document counts as found whether or not it holds the
+    answer; there the one that finds most is taken, and of equals the one as written.
+
+    Args:
+        by_rank: Settings with what they find, case by case; the best first.
+        level: What gold is known as.
+
+    Returns:
+        The name of the settings.
+    """
+    top, found = by_rank[0]
+    own = next((per_case for one, per_case in by_rank if one.name == AS_WRITTEN), None)
+    if level == "document":
+        return AS_WRITTEN if own is not None and own.mean.recall >= found.mean.recall else top.name
+    n = len(found.recall)
+    error = float(found.recall.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    as_good = [(one, per_case) for one, per_case in by_rank if per_case.mean.recall >= found.mean.recall - error]
+    shortest = min(per_case.mean.prompt_tokens for _, per_case in as_good)
+    if any(one.name == AS_WRITTEN and per_case.mean.prompt_tokens <= shortest for one, per_case in as_good):
+        return AS_WRITTEN
+    return next(one.name for one, per_case in as_good if per_case.mean.prompt_tokens <= shortest)
 
 
 # ---- private --------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def last_checkpoint(folder: Path, *, belongs_to: str, say: Callable[[str], None]
         except OSError as error:
             hint = "make the folder writable, or delete it to train from the beginning"
             raise StorageFailed(Problem(what=f"{found} ({error})", where=str(folder), hint=hint)) from error
-        say(f"training: {found}; it was set aside in {folder / _SET_ASIDE}")
+        say(f"{found}, and set aside: {folder / _SET_ASIDE}")  # a topic of its own, so that it stays on the screen
     return None
 
 

@@ -199,7 +199,7 @@ def follow(
     """
     if found := last_checkpoint(course.checkpoints, belongs_to=course.belongs_to, say=say):
         run.restore(found)
-        say(f"training: goes on from the checkpoint at step {found.step:,} of {course.n_steps:,}")
+        say(f"training goes on from the checkpoint at step {found.step:,} of {course.n_steps:,}")
     due = CheckpointsDue(course.checkpoint_steps)
     progress = ProgressLine(say, course.n_steps, done=run.step)
     for position in islice(epochs(len(batches), seed=course.seed), run.step, course.n_steps):
