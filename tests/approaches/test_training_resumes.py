@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from steelyard.approaches.tuning.spent import Spent
 from steelyard.approaches.tuning.trained import Diverged, Trained
 from steelyard.approaches.tuning.training import train_adapter
 from steelyard.errors import InputError, RunStopped, StorageFailed
+from steelyard.study.talk import Talk
 from tests.approaches.test_lora import SMALL, cases, prompt, target, tokenised, workbench
 from tests.approaches.tiny_llama import Notes, write_tiny_gguf
 
@@ -211,6 +213,17 @@ def test_a_checkpoint_that_cannot_be_used_is_set_aside(tmp_path: Path, what: str
     assert (tmp_path / "set-aside" / newest.name).exists()
     assert last_checkpoint(tmp_path, belongs_to="me", say=said) is not None
     assert len(said.lines) == 1
+
+
+def test_a_damaged_checkpoint_is_said_even_between_lines_of_progress(tmp_path: Path) -> None:
+    """Progress is thinned out where it is piped; what is said once is not."""
+    save_checkpoint(tmp_path, checkpoint(1), belongs_to="me")
+    (tmp_path / "step-00000001.safetensors").write_bytes(b"x")
+    shown = io.StringIO()
+    say = Talk(shown)
+    say("training: reading the base model")
+    assert last_checkpoint(tmp_path, belongs_to="me", say=say) is None
+    assert "step-00000001 is damaged" in shown.getvalue()
 
 
 def test_without_a_usable_checkpoint_training_begins_anew(base: BaseModel, tmp_path: Path) -> None:
