@@ -44,7 +44,7 @@ class Audited:
         found = self.found
         n_distinct = found.n_labelled + found.n_distilled - found.n_unusable - found.n_repeats
         sampled = "" if found.n_examples == n_distinct else f"; a sample of {found.n_examples:,} is used"
-        left_out = f"{found.n_unusable:,} cannot be learned from and {found.n_repeats:,} repeat another"
+        left_out = f"{found.n_unusable:,} cannot be learned from (no text, or no valid answer) and {found.n_repeats:,} repeat another"
         n_train = found.n_examples - found.n_validation
         taught = "".join(f", {n:,} distilled from {name!r}" for name, n in found.teachers.items())
         lines = [
@@ -62,7 +62,7 @@ class Audited:
         if counts := found.label_counts:
             most, least = max(counts, key=lambda label: counts[label]), min(counts, key=lambda label: counts[label])
             lines.append(
-                f"{len(counts)} labels, from {counts[most]:,} cases ({most}) down to {counts[least]:,} ({least})"
+                f"{len(counts)} label{'' if len(counts) == 1 else 's'}, from {counts[most]:,} cases ({most}) down to {counts[least]:,} ({least})"
             )
         n_suspects = len(found.review) - found.n_conflicts
         judged = f"no suspects ({found.not_judged})"
@@ -73,7 +73,7 @@ class Audited:
         )
         kinds = ", ".join(f"{n:,} × {kind}" for kind, n in found.personal.items())
         lines.append(
-            f"personal data: {kinds} in {found.n_personal:,} cases"
+            f"personal data: {kinds} in {found.n_personal:,} case{'' if found.n_personal == 1 else 's'}"
             if kinds
             else "personal data: none of the kinds that are looked for"
         )
