@@ -193,7 +193,9 @@ def measure_rate(
 ) -> Rate:
     """Time a few steps of the very trainer on examples of middling length; what it learns is thrown away.
 
-    Trained twice, on one batch and on four: the difference is the time of three steps, the rest is the start.
+    Trained on one batch, on the same again and on four: the difference of the last two is the time of three steps, and
+    the rest of the first one is the start. Without the first, what is done once would pass for slow steps of the short
+    training, and the others would seem too fast.
     """
     say("estimate: timing a few steps")
     middle = sorted(shown, key=lambda example: example.n_tokens)
@@ -202,12 +204,13 @@ def measure_rate(
     some = middle[first : first + wanted]
     few = some[: spec.batch_size]
     once = spec.model_copy(update={"epochs": 1.0, "checkpoint_steps": None, "validate_steps": None})
+    cold_s, _ = _timed(base, few, once)
     short_s, _ = _timed(base, few, once)
     long_s, long_cpu_s = _timed(base, some, once) if len(some) > len(few) else (short_s, short_s)
     n_few, n_some = (sum(example.n_tokens for example in part) for part in (few, some))
     token_s = (long_s - short_s) / (n_some - n_few) if long_s > short_s and n_some > n_few else long_s / n_some
     return Rate(
-        start_s=max(0.0, short_s - token_s * n_few),
+        start_s=max(0.0, cold_s - token_s * n_few),
         token_s=token_s,
         cores=max(1.0, long_cpu_s / long_s),
         source=f"a few steps timed now, {1 / token_s:,.0f} tokens/s",
