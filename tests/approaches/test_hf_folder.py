@@ -13,12 +13,12 @@ import pytest
 from steelyard.approaches.tuning.base_model import load_base
 from steelyard.approaches.tuning.hf_folder import convert_folder, folder_digest
 from steelyard.approaches.tuning.llama import Llama
-from steelyard.approaches.tuning.parity import generate_greedy
 from steelyard.errors import InputError
 from steelyard.models.calls import Message
 from tests.approaches.test_lora import Served
 from tests.approaches.tiny_hf import TEXTS, write_hf_folder
 from tests.approaches.tiny_llama import Notes
+from tests.approaches.torch_answers import generate_greedy
 
 KINDS = [
     ("llama", "smollm"),

@@ -21,7 +21,6 @@ from steelyard.approaches.tuning.forward import Forward
 from steelyard.approaches.tuning.gguf_adapter import read_peft
 from steelyard.approaches.tuning.llama import Llama, as_tensors
 from steelyard.approaches.tuning.lora import TunedAdapter, prepare_adapter
-from steelyard.approaches.tuning.parity import generate_greedy, torch_answers
 from steelyard.approaches.tuning.trained import Trained
 from steelyard.approaches.tuning.training import train_adapter
 from steelyard.approaches.workbench import Workbench
@@ -30,6 +29,7 @@ from steelyard.errors import InputError
 from steelyard.models.calls import Message
 from steelyard.models.weights import SMOLLM2_135M_INSTRUCT, cached_path
 from tests.approaches.tiny_llama import Notes, write_tiny_gguf
+from tests.approaches.torch_answers import generate_greedy, torch_answers
 from tests.approaches.world import triage_task
 
 WORDS = {

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.cases.case import Case, Splits
-from steelyard.cases.distilled import by_teacher, distilled_line, for_training, read_distilled, said_of_teachers
+from steelyard.cases.distilled import by_teacher, distilled_line, for_training, read_distilled
 from steelyard.cases.duplicates import duplicate_groups, fold, input_text
 from steelyard.cases.leakage import refuse_pool_leak
 from steelyard.cases.spec import SplitSpec
@@ -109,4 +109,3 @@ def test_a_split_by_time_lets_nothing_newer_than_train_in() -> None:
 def test_teachers_are_counted() -> None:
     cases = [label("1", "x"), label("2", "y"), label("3", "z", teacher="other")]
     assert by_teacher(cases) == {"big": 2, "other": 1}
-    assert said_of_teachers(cases) == "2 distilled from 'big', 1 distilled from 'other'"

@@ -129,11 +129,6 @@ def by_teacher(cases: Iterable[Case]) -> dict[str, int]:
     return dict(Counter(case.teacher for case in cases if case.teacher is not None).most_common())
 
 
-def said_of_teachers(cases: Iterable[Case]) -> str:
-    """`210 distilled from 'large'`, or of several teachers one after the other."""
-    return ", ".join(f"{n:,} distilled from {name!r}" for name, n in by_teacher(cases).items())
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Private
 # ---------------------------------------------------------------------------------------------------------------------

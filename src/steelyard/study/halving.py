@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from steelyard.approaches.candidates import Tried, candidates, n_trials_wanted
@@ -18,18 +19,18 @@ from steelyard.study.running import Plan
 from steelyard.study.searching import Entered, Search
 
 
-class Halving(Search):
+class Halving(Search, ABC):
     """A search in rounds: what is asked next, given what the journal holds; see `steelyard.approaches.search`."""
 
     _announced = -1
 
+    @abstractmethod
     def first_round(self) -> list[Work]:
         """The first round as far as it is known beforehand, for an estimate."""
-        raise NotImplementedError
 
+    @abstractmethod
     def more(self) -> list[Work]:
         """What to ask next; empty once the search is over."""
-        raise NotImplementedError
 
     # Private
 

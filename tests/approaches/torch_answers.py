@@ -1,7 +1,6 @@
 """What a trained adapter answers in PyTorch, to compare with what it answers as it is served.
 
-A tuned model that is measured in one runtime and served in another may be another model. The report therefore shows
-both accuracies; the difference on the same cases has to be within what chance explains.
+The oracle of what is served: the product asks its validation cases along the wanted answer, without decoding.
 """
 
 from __future__ import annotations
